@@ -1,0 +1,1 @@
+"""Classic convolutional networks as config-driven experiments."""

@@ -1,0 +1,162 @@
+"""The one LightningModule: trains, validates and tests any of the networks."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from annotated_types import Ge, Le
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from cnn_experiments.building import build, check
+from cnn_experiments.errors import ExperimentError
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the course of training, as a share of the optimizer's ``lr``.
+
+    Args:
+        warmup: share of all steps during which it rises evenly from 0.
+        decay: ``cosine`` (falls to 0 at the last step) or ``constant``.
+    """
+
+    warmup: Annotated[float, Ge(0), Le(1)]
+    decay: Literal["cosine", "constant"]
+
+    def share(self, step: int, steps: float) -> float:
+        """Share of the learning rate at a step, of so many in all."""
+        rising = self.warmup * steps
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if self.decay == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a network is trained: those keys of the config group ``model`` that are not the network's own."""
+
+    name: str
+    input_size: int
+    compile: bool
+    optimizer: dict[str, Any]
+    schedule: Schedule
+
+
+class LossAndAccuracy(Metric):
+    """Mean loss and share of right answers over many batches, and over all processes."""
+
+    full_state_update = False
+    totals: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch: its mean loss, scores (N, classes) and labels (N,)."""
+        right = (scores.argmax(1) == labels).sum()
+        self.totals += torch.stack([loss.float() * len(labels), right, torch.full_like(right, len(labels))])
+
+    def compute(self) -> dict[str, Tensor]:
+        loss, right, number = self.totals
+        return {"loss": loss / number, "accuracy": right / number}
+
+
+class Classifier(pl.LightningModule):
+    """A network in training.
+
+    The whole config is its only hyperparameter, in plain containers: a checkpoint needs nothing else to be loaded.
+
+    Args:
+        config: the whole config of the run, resolved, in plain containers.
+
+    Raises:
+        UserError: a value in ``model`` is wrong; the message names its key.
+    """
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__()
+        self.save_hyperparameters({"config": config})
+        model, self.seed = config["model"], config["seed"]
+        ours = {key: value for key, value in model.items() if key in Training.__dataclass_fields__}
+        self.training_settings = Training(**check(Training, ours, "model"))
+        self.network: nn.Module = build(model, "model", also=ours)
+        if self.training_settings.compile:
+            self.network.compile()
+        self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
+        self.train_metric, self.val_metric, self.test_metric = LossAndAccuracy(), LossAndAccuracy(), LossAndAccuracy()
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network(images)
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout and distortions draw from here on: from the seed, the epoch and the process, and from nothing that
+        # happened before, so that a resumed run draws what an uninterrupted one would have drawn.
+        origin = np.random.SeedSequence((self.seed, self.current_epoch, self.global_rank))
+        torch.manual_seed(int(origin.generate_state(1)[0]))
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        scores = self.network(images)
+        loss = self.network.loss(scores, labels)
+        self.train_metric.update(loss.detach(), scores.detach(), labels)
+        if (batch_index + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+            self.log_training()
+        return loss
+
+    def log_training(self) -> None:
+        """Write the means over the batches since the last time."""
+        means = self.train_metric.compute()
+        self.train_metric.reset()
+        if not means["loss"].isfinite():
+            raise ExperimentError(
+                f"the training loss became {means['loss'].item()} in epoch {self.current_epoch + 1}: the training "
+                "diverged. Lower model.optimizer.lr, lengthen model.schedule.warmup or try another model.init"
+            )
+        scalars = {f"train/{name}": value for name, value in means.items()}
+        self.trainer.callback_metrics.update(scalars)
+        scalars["optimizer/learning_rate"] = self.trainer.optimizers[0].param_groups[0]["lr"]
+        if self.logger is not None:
+            self.logger.log_metrics({name: float(value) for name, value in scalars.items()}, self.global_step + 1)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self.evaluate(self.val_metric, batch)
+
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        self.evaluate(self.test_metric, batch)
+
+    def evaluate(self, metric: LossAndAccuracy, batch: tuple[Tensor, Tensor]) -> None:
+        """Add a batch to the loss and accuracy of a whole set."""
+        images, labels = batch
+        scores = self.network(images)
+        metric.update(self.network.loss(scores, labels), scores, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        self.log_evaluation("val", self.val_metric)
+
+    def on_test_epoch_end(self) -> None:
+        self.log_evaluation("test", self.test_metric)
+
+    def log_evaluation(self, stage: str, metric: LossAndAccuracy) -> None:
+        """Write the figures of the whole set."""
+        self.log_dict({f"{stage}/{name}": value for name, value in metric.compute().items()})
+        metric.reset()
+
+    def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
+        """The optimizer of the config, for the given parameters."""
+        return build(self.training_settings.optimizer, "model.optimizer", params=parameters)
+
+    def configure_optimizers(self) -> dict[str, Any]:
+        optimizer = self.build_optimizer(self.network.parameters())
+        schedule, steps = self.training_settings.schedule, self.trainer.estimated_stepping_batches
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.share(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

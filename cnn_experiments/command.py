@@ -1,0 +1,119 @@
+"""From a function to a console command: Hydra's config, one clear message for bad input, an exit status."""
+
+import functools
+import os
+import re
+import secrets
+import sys
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cnn_experiments.suggestions import suggest
+from cnn_experiments.errors import ExperimentError, UserError
+
+PACKAGE = Path(__file__).parent
+# Beside the package in a checkout, inside it in an installed wheel.
+CONFIG_DIRECTORY = next(path for path in (PACKAGE / "conf", PACKAGE.parent / "conf") if path.is_dir())
+
+
+def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a config a console command that reads ``conf/<config_name>.yaml`` and the command line.
+
+    Exit status: 0 done; 2 the user's input was wrong; 1 anything else that went wrong; 130 interrupted.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        run_with_hydra = hydra.main(
+            version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name
+        )(function)
+
+        @functools.wraps(function)
+        def main() -> None:
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print; the message is ours to write
+            try:
+                run_with_hydra()
+            except KeyboardInterrupt as interruption:
+                fail(str(interruption) or "Interrupted.", 130)
+            except UserError as error:
+                fail(str(error), 2)
+            except ExperimentError as error:
+                fail(str(error), 1)
+            except (HydraException, OmegaConfBaseException) as error:
+                fail(explain(error, config_name), 2)
+            except OSError as error:
+                if not error.filename or config_name != "train":
+                    raise
+                fail(f"hydra.run.dir: cannot write {error.filename} ({error.strerror}). Choose another folder", 2)
+
+        return main
+
+    return decorate
+
+
+def fail(message: str, status: int) -> None:
+    """Print a message and end the process with an exit status."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def explain(error: Exception, config_name: str) -> str:
+    """What is wrong with the command line, and what to type instead."""
+    text = str(error)
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        key = unknown[1]
+        return f"{key}: there is no such key. {suggest(key, list(known_keys(config_name)))}"
+    if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, name = option[1], option[2]
+        options = [file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml")]
+        return f"{group}={name}: there is no such {group}. {suggest(name, options)}"
+    while not str(error) and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
+        error = error.__cause__
+    return str(error)
+
+
+def known_keys(config_name: str) -> Iterator[str]:
+    """All keys and groups that the command knows, dotted, with the groups that were chosen on the command line."""
+    chosen = [word for word in sys.argv[1:] if re.fullmatch(r"(model|datamodule|trainer|experiment)=[\w-]+", word)]
+    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
+        try:
+            config = hydra.compose(config_name, overrides=chosen)
+        except HydraException:
+            config = hydra.compose(config_name)
+    yield from (path.name for path in CONFIG_DIRECTORY.iterdir() if path.is_dir())
+    pending = [("", config)]
+    while pending:
+        prefix, node = pending.pop()
+        for key in node:
+            yield f"{prefix}{key}"
+            if isinstance(child := node._get_node(key), DictConfig) and not child._is_none():
+                pending.append((f"{prefix}{key}.", child))
+
+
+def typed_keys() -> list[str]:
+    """The keys that were given on the command line, within a command."""
+    return [override.split("=")[0].lstrip("+~") for override in HydraConfig.get().overrides.task]
+
+
+@functools.cache
+def unique_name() -> str:
+    """Date, time and a random part: a folder name that no other process has."""
+    return f"{datetime.now():%Y-%m-%d_%H-%M-%S}_{secrets.token_hex(3)}"
+
+
+def name_of_sweep_job(number: int, overrides: str) -> str:
+    """A folder name for a job of a sweep: its number and what was set, without characters that trouble anyone."""
+    return re.sub(r"[^\w.,+-]+", "-", f"{number}_{overrides}")[:120].rstrip("-,")
+
+
+OmegaConf.register_new_resolver("unique_name", unique_name)
+OmegaConf.register_new_resolver("name_of_sweep_job", name_of_sweep_job)
+OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value is not None))
+OmegaConf.register_new_resolver("unless", lambda condition, value: value if condition is None else None)

@@ -1,0 +1,74 @@
+"""Batches out of images that lie in memory, a whole batch at a time, in an order that comes from the seed alone."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+
+class ImagesInMemory(Dataset):
+    """Images (N, C, H, W) as bytes and labels (N,), fetched by a whole batch of indices at once."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images, self.labels = images, labels
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
+        return self.images[indices], self.labels[indices]
+
+
+class BatchSampler(Sampler):
+    """Batches of indices, in an order drawn from (seed, epoch); several processes share each batch out.
+
+    With W processes a batch holds W times `batch_size` images, and each process takes every W-th of them, so that
+    what one process would do with the larger batch, W processes do together. No image is drawn twice in an epoch.
+
+    Args:
+        size: number of images.
+        batch_size: images in a batch, for each process.
+        seed: where the order comes from, or None for the images' own order.
+    """
+
+    def __init__(self, size: int, batch_size: int, seed: int | None = None) -> None:
+        self.size, self.batch_size, self.seed = size, batch_size, seed
+        self.epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Draw the order of this epoch next (Lightning calls this)."""
+        self.epoch = epoch
+
+    def _processes(self) -> tuple[int, int]:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            return torch.distributed.get_rank(), torch.distributed.get_world_size()
+        return 0, 1
+
+    def __iter__(self) -> Iterator[Tensor]:
+        rank, processes = self._processes()
+        order = np.arange(self.size)
+        if self.seed is not None:
+            order = np.random.default_rng((self.seed, 2, self.epoch)).permutation(self.size)
+        for batch in torch.from_numpy(order).split(self.batch_size * processes)[: len(self)]:
+            yield batch[rank::processes]
+
+    def __len__(self) -> int:
+        processes = self._processes()[1]
+        whole, rest = divmod(self.size, self.batch_size * processes)
+        # A last batch with fewer images than processes would leave some process without a step.
+        return whole + (rest >= processes)
+
+
+def batch_loader(dataset: ImagesInMemory, batch_size: int, num_workers: int, seed: int | None = None) -> DataLoader:
+    """Loader of whole batches; shuffled where a seed is given."""
+    return DataLoader(
+        dataset,
+        sampler=BatchSampler(len(dataset), batch_size, seed),
+        batch_size=None,
+        num_workers=num_workers,
+        persistent_workers=num_workers > 0,
+        pin_memory=torch.cuda.is_available(),
+        generator=torch.Generator(),  # its own, so that loading never draws from the training's
+    )

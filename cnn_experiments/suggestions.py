@@ -1,0 +1,13 @@
+"""What somebody may have meant who mistyped a word."""
+
+import difflib
+from collections.abc import Iterable
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """A sentence that names the known words most like the given one, or all of them where none is like it."""
+    known = sorted(set(known))
+    alike = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
+    if alike:
+        return f"Did you mean {' or '.join(alike)}?"
+    return f"Choose from: {', '.join(known)}."

@@ -1,0 +1,180 @@
+"""cnn-train: train a network, validate it each epoch, test its best checkpoint, record everything."""
+
+import logging
+import shutil
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from cnn_experiments.command import command, typed_keys
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.runs import MACHINE_KEYS, Run, with_values_of
+
+log = logging.getLogger(__name__)
+
+
+@command("train")
+def main(config: DictConfig) -> None:
+    """Train as the config says, in the directory that Hydra made; in a sweep, a failure is for its own job only."""
+    run, settings = (resumed_run if config.resume else new_run)(config)
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    try:
+        train(settings, run)
+    except Exception as error:
+        if run.metrics() or in_sweep:
+            run.record(status="failed", error=str(error) or type(error).__name__)
+        else:
+            discard(run)
+        if not in_sweep:
+            raise
+        log.error("failed: %s", error, exc_info=not isinstance(error, ExperimentError))
+    except KeyboardInterrupt:
+        if not run.metrics():
+            discard(run)
+            raise
+        run.record(status="interrupted")
+        raise KeyboardInterrupt(f"Interrupted. Go on with: cnn-train resume={shown(run.directory)}") from None
+
+
+def new_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
+    """A run in the directory that Hydra made for it, and its settings."""
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    settings = OmegaConf.to_container(config, resolve=True)
+    return Run(directory), {key: value for key, value in settings.items() if key != "resume"}
+
+
+def resumed_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
+    """The interrupted run in the directory that the user gave, and its settings.
+
+    Raises:
+        UserError: there is no run, or settings are given that would make it another one.
+    """
+    run = Run.existing(config.resume, "resume")
+    typed = [key for key in typed_keys() if key != "resume"]
+    for key in typed:
+        if key not in MACHINE_KEYS:
+            raise UserError(
+                f"{key}: a resumed run keeps the settings it began with, in {run.config_file}; only these can differ: "
+                f"{', '.join(MACHINE_KEYS)}. Leave {key} out, or start a new run"
+            )
+    return run, with_values_of(config, typed, run.config())
+
+
+def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
+    """Train a network and test its best checkpoint.
+
+    Args:
+        settings: the resolved config, in plain containers.
+        run: where everything is written. What it holds already is gone on with.
+
+    Returns:
+        What is in the run's metrics.json.
+
+    Raises:
+        UserError: a setting is wrong; nothing has been loaded or written.
+        ExperimentError: data cannot be fetched, or the training diverged.
+        KeyboardInterrupt: the user stopped it; it can be resumed.
+    """
+    if run.metrics().get("status") == "completed":
+        log.info("This run is complete; cnn-test run=%s tests it again.", shown(run.directory))
+        return run.metrics()
+
+    import pytorch_lightning as pl
+    import torch
+
+    from cnn_experiments.building import build, convert
+    from cnn_experiments.classifier import Classifier, Seed
+    from cnn_experiments.trainers.callbacks import EpochReport, RunDirectoryLogger, TensorBoardPages, checkpoints
+    from cnn_experiments.trainers.trainer import build_trainer
+
+    pl.seed_everything(convert(settings["seed"], Seed, "seed"), verbose=False)
+    datamodule = build(settings["datamodule"], "datamodule", also=["name"])
+    classifier = Classifier(settings)
+
+    last = run.last_checkpoint if run.last_checkpoint.exists() else None
+    steps = torch.load(last, weights_only=True)["global_step"] if last else 0
+    best_checkpoint, last_checkpoint = checkpoints(run.best_checkpoint.parent)
+    report = EpochReport()
+    trainer = build_trainer(
+        settings["trainer"],
+        logger=RunDirectoryLogger(run.directory, first_step=steps + 1 if last else 0),
+        callbacks=[report, TensorBoardPages(), best_checkpoint, last_checkpoint],
+    )
+
+    datamodule.prepare_data()
+    run.start(
+        settings,
+        model=settings["model"]["name"],
+        datamodule=settings["datamodule"]["name"],
+        seed=settings["seed"],
+        parameters=sum(parameter.numel() for parameter in classifier.network.parameters()),
+    )
+    log.info("%s on %s in %s", settings["model"]["name"], settings["datamodule"]["name"], shown(run.directory))
+    try:
+        trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)
+        tested = trainer.test(classifier, datamodule, ckpt_path=run.best_checkpoint, weights_only=True, verbose=False)
+    except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        raise KeyboardInterrupt from None
+
+    run.record(
+        status="completed",
+        epochs=trainer.current_epoch,
+        steps=trainer.global_step,
+        train_seconds=report.seconds,
+        images_per_second=report.images_per_second,
+        **{"val/accuracy": float(best_checkpoint.best_model_score)},
+        **tested[0],
+    )
+    print_closing_table(run)
+    return run.metrics()
+
+
+def print_closing_table(run: Run) -> None:
+    """Print what the run came to and what to type next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    metrics = run.metrics()
+    rows = {
+        "test accuracy": f"{metrics['test/accuracy']:.4f}",
+        "test loss": f"{metrics['test/loss']:.4f}",
+        "validation accuracy": f"{metrics['val/accuracy']:.4f} (best epoch, the one tested)",
+        "parameters": f"{metrics['parameters']:,}",
+        "epochs": f"{metrics['epochs']} ({metrics['steps']:,} steps)",
+        "training seconds": f"{metrics['train_seconds']:.1f}",
+        "images/s": f"{metrics['images_per_second']:,.0f}",
+        "run directory": shown(run.directory),
+        "see it": "tensorboard --logdir outputs",
+        "test it again": f"cnn-test run={shown(run.directory)}",
+    }
+    table = Table("figure", "value", title=f"{metrics['model']} on {metrics['datamodule']}, seed {metrics['seed']}")
+    for row in rows.items():
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
+    console.print(table)
+
+
+def discard(run: Run) -> None:
+    """Remove the directory of a run that never began, if it holds nothing but Hydra's record and an empty log."""
+    shutil.rmtree(run.directory / ".hydra", ignore_errors=True)
+    (run.directory / "train.log").unlink(missing_ok=True)
+    with suppress(OSError):
+        run.directory.rmdir()
+
+
+def shown(directory: Path) -> str:
+    """A directory as the user would type it."""
+    with suppress(ValueError):
+        return str(directory.resolve().relative_to(Path.cwd()))
+    return str(directory)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,139 @@
+"""What is written while a network trains: checkpoints, figures of each epoch, TensorBoard's extra pages."""
+
+import logging
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import yaml
+from lightning_fabric.loggers import TensorBoardLogger as FabricTensorBoardLogger
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch.utils.tensorboard.summary import hparams
+
+log = logging.getLogger(__name__)
+
+
+class RunDirectoryLogger(TensorBoardLogger):
+    """Writes one event file into the run directory itself; hyperparameters are in config.yaml, not in a second file."""
+
+    def __init__(self, directory: Path, first_step: int) -> None:
+        # TensorBoard drops what an interrupted run had written from this step on.
+        super().__init__(str(directory), name="", version="", purge_step=first_step)
+
+    def save(self) -> None:
+        FabricTensorBoardLogger.save(self)
+
+    def finalize(self, status: str) -> None:
+        self.experiment.flush()  # and stays open: Lightning calls this after the fit and again after the test
+
+
+def checkpoints(directory: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
+    """The callbacks that write ``best.ckpt`` and ``last.ckpt``, in this order, so that the last knows the best."""
+    best = ModelCheckpoint(
+        directory,
+        filename="best",
+        monitor="val/accuracy",
+        mode="max",
+        save_on_train_epoch_end=False,
+        save_weights_only=True,
+        enable_version_counter=False,
+    )
+    last = ModelCheckpoint(directory, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
+    return best, last
+
+
+class EpochReport(Callback):
+    """Measures training time, validation apart, and prints and logs the figures of each epoch."""
+
+    def __init__(self) -> None:
+        self.seconds, self.images = 0.0, 0
+        self._epoch_seconds, self._epoch_images, self._since = 0.0, 0, 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds, "images": self.images}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.seconds, self.images = state_dict["seconds"], state_dict["images"]
+
+    @property
+    def images_per_second(self) -> float:
+        """Training images a second over the whole run, in all processes."""
+        return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_seconds, self._epoch_images, self._since = 0.0, 0, time.perf_counter()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        self._epoch_images += len(batch[1]) * trainer.world_size
+
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        self._epoch_seconds += time.perf_counter() - self._since
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._since = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self._epoch_seconds += time.perf_counter() - self._since
+        self.seconds += self._epoch_seconds
+        self.images += self._epoch_images
+        speed = self._epoch_images / self._epoch_seconds
+        if trainer.logger is not None:
+            scalars = {"time/epoch_seconds": self._epoch_seconds, "time/images_per_second": speed}
+            trainer.logger.log_metrics(scalars, trainer.global_step)
+        figures = ", ".join(
+            f"{name} {float(trainer.callback_metrics[name]):.4f}"
+            for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
+            if name in trainer.callback_metrics
+        )
+        of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
+        log.info(
+            "epoch %d%s: %s (%.1f s, %s images/s)",
+            trainer.current_epoch + 1,
+            of_all,
+            figures,
+            self._epoch_seconds,
+            f"{speed:,.0f}",
+        )
+
+
+class TensorBoardPages(Callback):
+    """Fills TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters."""
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.logger is None or not trainer.is_global_zero or trainer.ckpt_path is not None:
+            return
+        writer, config = trainer.logger.experiment, pl_module.hparams["config"]
+        writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
+        settings = flatten({key: value for key, value in config.items() if value is not None})
+        for summary in hparams(settings, {"val/accuracy": None, "test/accuracy": None}):
+            writer.file_writer.add_summary(summary)
+        writer.add_custom_scalars(
+            {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
+        )
+        size, channels = config["model"]["input_size"], config["model"]["in_channels"]
+        example = torch.zeros(1, channels, size, size, device=pl_module.device)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor
+            training = pl_module.network.training
+            pl_module.network.eval()
+            writer.add_graph(pl_module.network, example)
+            pl_module.network.train(training)
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
+    """Nested settings as one level with dotted keys, as HParams takes them."""
+    flat: dict[str, bool | int | float | str] = {}
+    for key, value in config.items():
+        if isinstance(value, dict):
+            flat |= flatten(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value if isinstance(value, (bool, int, float, str)) else str(value)
+    return flat
