@@ -55,20 +55,28 @@ class LossAndAccuracy(Metric):
     """Mean loss and share of right answers over many batches, and over all processes."""
 
     full_state_update = False
-    totals: Tensor
+    loss: Tensor
+    right: Tensor
+    images: Tensor
 
     def __init__(self) -> None:
         super().__init__()
-        self.add_state("totals", torch.zeros(3), dist_reduce_fx="sum")
+        for sum_of in ("loss", "right", "images"):
+            self.add_state(sum_of, torch.tensor(0.0), dist_reduce_fx="sum")
 
-    def update(self, loss: Tensor, scores: Tensor, labels: Tensor) -> None:
-        """Add a batch: its mean loss, scores (N, classes) and labels (N,)."""
-        right = (scores.argmax(1) == labels).sum()
-        self.totals += torch.stack([loss.float() * len(labels), right, torch.full_like(right, len(labels))])
+    def update(self, loss: Tensor, right: Tensor, images: int) -> None:
+        """Add a batch: its mean loss, the number of right answers and the number of images."""
+        self.loss += loss * images
+        self.right += right
+        self.images += images
 
     def compute(self) -> dict[str, Tensor]:
-        loss, right, number = self.totals
-        return {"loss": loss / number, "accuracy": right / number}
+        return {"loss": self.loss / self.images, "accuracy": self.right / self.images}
+
+
+def right_answers(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many of the highest scores (N, classes) are those of the labels (N,)."""
+    return (scores.argmax(1) == labels).sum()
 
 
 class Classifier(pl.LightningModule):
@@ -94,6 +102,7 @@ class Classifier(pl.LightningModule):
             self.network.compile()
         self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
         self.train_metric, self.val_metric, self.test_metric = LossAndAccuracy(), LossAndAccuracy(), LossAndAccuracy()
+        self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
@@ -108,13 +117,17 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         scores = self.network(images)
         loss = self.network.loss(scores, labels)
-        self.train_metric.update(loss.detach(), scores.detach(), labels)
+        self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
         if (batch_index + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
             self.log_training()
         return loss
 
     def log_training(self) -> None:
-        """Write the means over the batches since the last time."""
+        """Write the means over the steps since the last time, in all processes."""
+        losses, right, images = map(list, zip(*self.recent, strict=True))
+        weights = torch.tensor(images, device=self.device) / sum(images)
+        self.train_metric.update((torch.stack(losses) * weights).sum(), torch.stack(right).sum(), sum(images))
+        self.recent.clear()
         means = self.train_metric.compute()
         self.train_metric.reset()
         if not means["loss"].isfinite():
@@ -138,7 +151,7 @@ class Classifier(pl.LightningModule):
         """Add a batch to the loss and accuracy of a whole set."""
         images, labels = batch
         scores = self.network(images)
-        metric.update(self.network.loss(scores, labels), scores, labels)
+        metric.update(self.network.loss(scores, labels), right_answers(scores, labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:
         self.log_evaluation("val", self.val_metric)

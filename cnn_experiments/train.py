@@ -89,7 +89,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
 
     from cnn_experiments.building import build, convert
     from cnn_experiments.classifier import Classifier, Seed
-    from cnn_experiments.trainers.callbacks import EpochReport, RunDirectoryLogger, TensorBoardPages, checkpoints
+    from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger, write_pages
     from cnn_experiments.trainers.trainer import build_trainer
 
     pl.seed_everything(convert(settings["seed"], Seed, "seed"), verbose=False)
@@ -98,13 +98,9 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
 
     last = run.last_checkpoint if run.last_checkpoint.exists() else None
     steps = torch.load(last, weights_only=True)["global_step"] if last else 0
-    best_checkpoint, last_checkpoint = checkpoints(run.best_checkpoint.parent)
-    report = EpochReport()
-    trainer = build_trainer(
-        settings["trainer"],
-        logger=RunDirectoryLogger(run.directory, first_step=steps + 1 if last else 0),
-        callbacks=[report, TensorBoardPages(), best_checkpoint, last_checkpoint],
-    )
+    logger = RunDirectoryLogger(run.directory, first_step=steps + 1 if last else 0)
+    checkpoints, report = BestAndLast(run), EpochReport()
+    trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[report, checkpoints])
 
     datamodule.prepare_data()
     run.start(
@@ -115,6 +111,8 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         parameters=sum(parameter.numel() for parameter in classifier.network.parameters()),
     )
     log.info("%s on %s in %s", settings["model"]["name"], settings["datamodule"]["name"], shown(run.directory))
+    if not last:
+        write_pages(logger.experiment, classifier.network, settings)
     try:
         trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)
         tested = trainer.test(classifier, datamodule, ckpt_path=run.best_checkpoint, weights_only=True, verbose=False)
@@ -128,7 +126,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         steps=trainer.global_step,
         train_seconds=report.seconds,
         images_per_second=report.images_per_second,
-        **{"val/accuracy": float(best_checkpoint.best_model_score)},
+        **{"val/accuracy": float(checkpoints.best_model_score)},
         **tested[0],
     )
     print_closing_table(run)

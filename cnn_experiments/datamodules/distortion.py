@@ -1,7 +1,7 @@
 """Random distortions of a batch, drawn where the batch lies (CPU or GPU)."""
 
 import math
-from dataclasses import astuple, dataclass
+from dataclasses import dataclass
 from typing import Annotated
 
 import torch
@@ -32,7 +32,7 @@ class Distortion:
     shear: NotNegative = 0.0
 
     def __bool__(self) -> bool:
-        return any(astuple(self))
+        return bool(self.shift or self.scale or self.rotation or self.shear)
 
     def __call__(self, images: Tensor, background: float) -> Tensor:
         """Distorted copies of images (N, C, H, W); what comes in from outside them has the background's value."""

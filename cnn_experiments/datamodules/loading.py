@@ -18,7 +18,7 @@ class ImagesInMemory(Dataset):
         return len(self.labels)
 
     def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images[indices], self.labels[indices]
+        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
 
 
 class BatchSampler(Sampler):

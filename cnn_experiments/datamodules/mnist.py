@@ -79,6 +79,7 @@ class MNIST(pl.LightningDataModule):
 
     def _read(self, part: str) -> tuple[Tensor, Tensor]:
         images = mnist_files.read_images(self.folder / f"{part}-images-idx3-ubyte")
+        images = functional.pad(images, (self.margin,) * 4)  # byte 0 is the background
         return images, mnist_files.read_labels(self.folder / f"{part}-labels-idx1-ubyte")
 
     def train_dataloader(self) -> DataLoader:
@@ -99,6 +100,5 @@ class MNIST(pl.LightningDataModule):
         return prepared, labels
 
     def prepare(self, images: Tensor) -> Tensor:
-        """Bytes (N, 1, 28, 28) to floats (N, 1, image_size, image_size) between `background` and `ink`."""
-        values = images.float().mul_((self.ink - self.background) / 255).add_(self.background)
-        return functional.pad(values, (self.margin,) * 4, value=self.background)
+        """Bytes to floats between `background` (byte 0) and `ink` (byte 255)."""
+        return (images * ((self.ink - self.background) / 255)).add_(self.background)

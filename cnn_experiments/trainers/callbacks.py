@@ -12,7 +12,11 @@ import yaml
 from lightning_fabric.loggers import TensorBoardLogger as FabricTensorBoardLogger
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint
 from pytorch_lightning.loggers import TensorBoardLogger
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+
+from cnn_experiments.runs import Run
 
 log = logging.getLogger(__name__)
 
@@ -31,19 +35,28 @@ class RunDirectoryLogger(TensorBoardLogger):
         self.experiment.flush()  # and stays open: Lightning calls this after the fit and again after the test
 
 
-def checkpoints(directory: Path) -> tuple[ModelCheckpoint, ModelCheckpoint]:
-    """The callbacks that write ``best.ckpt`` and ``last.ckpt``, in this order, so that the last knows the best."""
-    best = ModelCheckpoint(
-        directory,
-        filename="best",
-        monitor="val/accuracy",
-        mode="max",
-        save_on_train_epoch_end=False,
-        save_weights_only=True,
-        enable_version_counter=False,
-    )
-    last = ModelCheckpoint(directory, filename="last", save_on_train_epoch_end=True, enable_version_counter=False)
-    return best, last
+class BestAndLast(ModelCheckpoint):
+    """Writes ``best.ckpt``, the weights of the best validation, and ``last.ckpt``, all of the last finished epoch."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__(
+            run.best_checkpoint.parent,
+            filename=run.best_checkpoint.stem,
+            monitor="val/accuracy",
+            mode="max",
+            save_on_train_epoch_end=False,
+            save_weights_only=True,
+            enable_version_counter=False,
+        )
+        self.last_file = run.last_checkpoint
+
+    @property
+    def state_key(self) -> str:
+        return type(self).__name__  # Lightning's is spelled out anew several times a step
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        trainer.save_checkpoint(self.last_file)
 
 
 class EpochReport(Callback):
@@ -51,7 +64,7 @@ class EpochReport(Callback):
 
     def __init__(self) -> None:
         self.seconds, self.images = 0.0, 0
-        self._epoch_seconds, self._epoch_images, self._since = 0.0, 0, 0.0
+        self.epoch_seconds, self._epoch_images, self._since = 0.0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "images": self.images}
@@ -65,7 +78,7 @@ class EpochReport(Callback):
         return self.images / self.seconds if self.seconds else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._epoch_seconds, self._epoch_images, self._since = 0.0, 0, time.perf_counter()
+        self.epoch_seconds, self._epoch_images, self._since = 0.0, 0, time.perf_counter()
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -75,18 +88,18 @@ class EpochReport(Callback):
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        self._epoch_seconds += time.perf_counter() - self._since
+        self.epoch_seconds += time.perf_counter() - self._since
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._since = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._epoch_seconds += time.perf_counter() - self._since
-        self.seconds += self._epoch_seconds
+        self.epoch_seconds += time.perf_counter() - self._since
+        self.seconds += self.epoch_seconds
         self.images += self._epoch_images
-        speed = self._epoch_images / self._epoch_seconds
+        speed = self._epoch_images / self.epoch_seconds
         if trainer.logger is not None:
-            scalars = {"time/epoch_seconds": self._epoch_seconds, "time/images_per_second": speed}
+            scalars = {"time/epoch_seconds": self.epoch_seconds, "time/images_per_second": speed}
             trainer.logger.log_metrics(scalars, trainer.global_step)
         figures = ", ".join(
             f"{name} {float(trainer.callback_metrics[name]):.4f}"
@@ -99,33 +112,32 @@ class EpochReport(Callback):
             trainer.current_epoch + 1,
             of_all,
             figures,
-            self._epoch_seconds,
+            self.epoch_seconds,
             f"{speed:,.0f}",
         )
 
 
-class TensorBoardPages(Callback):
-    """Fills TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters."""
+def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any]) -> None:
+    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters.
 
-    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.logger is None or not trainer.is_global_zero or trainer.ckpt_path is not None:
-            return
-        writer, config = trainer.logger.experiment, pl_module.hparams["config"]
-        writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
-        settings = flatten({key: value for key, value in config.items() if value is not None})
-        for summary in hparams(settings, {"val/accuracy": None, "test/accuracy": None}):
-            writer.file_writer.add_summary(summary)
-        writer.add_custom_scalars(
-            {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
-        )
-        size, channels = config["model"]["input_size"], config["model"]["in_channels"]
-        example = torch.zeros(1, channels, size, size, device=pl_module.device)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor
-            training = pl_module.network.training
-            pl_module.network.eval()
-            writer.add_graph(pl_module.network, example)
-            pl_module.network.train(training)
+    Args:
+        writer: where to.
+        network: a network on the CPU.
+        config: the resolved config, in plain containers.
+    """
+    writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
+    settings = flatten({key: value for key, value in config.items() if value is not None})
+    for summary in hparams(settings, {"val/accuracy": None, "test/accuracy": None}):
+        writer.file_writer.add_summary(summary)
+    writer.add_custom_scalars(
+        {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
+    )
+    model = config["model"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor
+        network.eval()
+        writer.add_graph(network, torch.zeros(1, model["in_channels"], model["input_size"], model["input_size"]))
+        network.train()
 
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
