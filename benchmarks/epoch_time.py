@@ -66,7 +66,9 @@ class Beside(Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         times = {"ours": self.report.epoch_seconds, **{name: epoch() for name, epoch in self.others.items()}}
-        print(f"epoch {trainer.current_epoch}" + (" (warm-up, not counted)" if trainer.current_epoch == 0 else ""), end="")
+        print(
+            f"epoch {trainer.current_epoch}" + (" (warm-up, not counted)" if trainer.current_epoch == 0 else ""), end=""
+        )
         print(": " + ", ".join(f"{name} {value:.2f} s" for name, value in times.items()), flush=True)
         if trainer.current_epoch > 0:
             for name, value in times.items():

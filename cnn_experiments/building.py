@@ -51,9 +51,7 @@ def check(target: Callable[..., Any], settings: Mapping[str, Any], path: str) ->
     Raises:
         UserError: a key is no parameter of the target, or its value does not fit.
     """
-    annotations = typing.get_type_hints(
-        target.__init__ if inspect.isclass(target) else target, include_extras=True
-    )
+    annotations = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     known = list(inspect.signature(target).parameters)
     refuse_unknown(settings, known, path)
     return {key: convert(value, annotations.get(key, Any), f"{path}.{key}") for key, value in settings.items()}

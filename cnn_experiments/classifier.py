@@ -9,11 +9,13 @@ import numpy as np
 import pytorch_lightning as pl
 import torch
 from annotated_types import Ge, Le
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
 from torch import Tensor, nn
 from torchmetrics import Metric
 
 from cnn_experiments.building import build, check
 from cnn_experiments.errors import ExperimentError
+from cnn_experiments.models import Network
 
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
@@ -97,7 +99,7 @@ class Classifier(pl.LightningModule):
         model, self.seed = config["model"], config["seed"]
         ours = {key: value for key, value in model.items() if key in Training.__dataclass_fields__}
         self.training_settings = Training(**check(Training, ours, "model"))
-        self.network: nn.Module = build(model, "model", also=ours)
+        self.network: Network = build(model, "model", also=ours)
         if self.training_settings.compile:
             self.network.compile()
         self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
@@ -118,7 +120,8 @@ class Classifier(pl.LightningModule):
         scores = self.network(images)
         loss = self.network.loss(scores, labels)
         self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
-        if (batch_index + 1) % self.trainer.log_every_n_steps == 0 or self.trainer.is_last_batch:
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (batch_index + 1) % every == 0 or self.trainer.is_last_batch:
             self.log_training()
         return loss
 
@@ -168,7 +171,7 @@ class Classifier(pl.LightningModule):
         """The optimizer of the config, for the given parameters."""
         return build(self.training_settings.optimizer, "model.optimizer", params=parameters)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.build_optimizer(self.network.parameters())
         schedule, steps = self.training_settings.schedule, self.trainer.estimated_stepping_batches
         scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.share(step, steps))

@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -16,8 +16,9 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cnn_experiments.suggestions import suggest
+from cnn_experiments.configs import flatten
 from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.suggestions import suggest
 
 PACKAGE = Path(__file__).parent
 # Beside the package in a checkout, inside it in an installed wheel.
@@ -31,9 +32,9 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        run_with_hydra = hydra.main(
-            version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name
-        )(function)
+        run_with_hydra = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)(
+            function
+        )
 
         @functools.wraps(function)
         def main() -> None:
@@ -68,15 +69,15 @@ def explain(error: Exception, config_name: str) -> str:
     """What is wrong with the command line, and what to type instead."""
     text = str(error)
     if unknown := re.search(r"Could not override '([^']+)'", text):
-        key = unknown[1]
+        key = str(unknown[1])
         return f"{key}: there is no such key. {suggest(key, list(known_keys(config_name)))}"
     if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
-        group, name = option[1], option[2]
+        group, name = map(str, option.groups())
         options = [file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml")]
         return f"{group}={name}: there is no such {group}. {suggest(name, options)}"
-    while not str(error) and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
-        error = error.__cause__
-    return str(error)
+    if not text and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
+        return str(error.__cause__)
+    return text
 
 
 def known_keys(config_name: str) -> Iterator[str]:
@@ -88,13 +89,7 @@ def known_keys(config_name: str) -> Iterator[str]:
         except HydraException:
             config = hydra.compose(config_name)
     yield from (path.name for path in CONFIG_DIRECTORY.iterdir() if path.is_dir())
-    pending = [("", config)]
-    while pending:
-        prefix, node = pending.pop()
-        for key in node:
-            yield f"{prefix}{key}"
-            if isinstance(child := node._get_node(key), DictConfig) and not child._is_none():
-                pending.append((f"{prefix}{key}.", child))
+    yield from (key for key, _ in flatten(cast(dict[str, Any], OmegaConf.to_container(config))))
 
 
 def typed_keys() -> list[str]:

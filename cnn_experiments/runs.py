@@ -1,22 +1,22 @@
 """A run directory: everything needed to resume, test, predict and compare one run.
 
-    config.yaml             the resolved config
-    metrics.json            status and figures
-    checkpoints/best.ckpt   weights of the best epoch on the validation images
-    checkpoints/last.ckpt   everything, at the end of the last finished epoch
-    events.out.tfevents.*   TensorBoard's
-    train.log               what was printed
-    .hydra/                 Hydra's own record
+config.yaml             the resolved config
+metrics.json            status and figures
+checkpoints/best.ckpt   weights of the best epoch on the validation images
+checkpoints/last.ckpt   everything, at the end of the last finished epoch
+events.out.tfevents.*   TensorBoard's
+train.log               what was printed
+.hydra/                 Hydra's own record
 """
 
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
+from cnn_experiments.configs import plain
 from cnn_experiments.errors import UserError
 
 # Keys that say where and on what a run computes, not what: a run may go on elsewhere with others.
@@ -56,7 +56,7 @@ class Run:
 
     def config(self) -> dict[str, Any]:
         """The resolved config, in plain containers."""
-        return OmegaConf.to_container(OmegaConf.load(self.config_file))
+        return plain(OmegaConf.load(self.config_file))
 
     def metrics(self) -> dict[str, Any]:
         """Status and figures; empty where there are none yet."""
@@ -74,14 +74,6 @@ class Run:
         os.replace(temporary, self.metrics_file)
 
 
-def with_values_of(changed: DictConfig, keys: Iterable[str], config: dict[str, Any]) -> dict[str, Any]:
-    """A config with the values of some dotted keys taken from another one."""
-    merged = OmegaConf.create(config)
-    for key in keys:
-        OmegaConf.update(merged, key, OmegaConf.select(changed, key))
-    return OmegaConf.to_container(merged)
-
-
 def load_checkpoint(file: Path, key: str) -> dict[str, Any]:
     """A checkpoint of this project: ``state_dict``, and the config of its run under ``hyper_parameters.config``.
 
@@ -91,10 +83,14 @@ def load_checkpoint(file: Path, key: str) -> dict[str, Any]:
     import torch
 
     if not file.is_file():
-        raise UserError(f"{key}={file}: there is no such file. A run writes checkpoints/best.ckpt after its first epoch")
+        raise UserError(
+            f"{key}={file}: there is no such file. A run writes checkpoints/best.ckpt after its first epoch"
+        )
     try:
         checkpoint = torch.load(file, map_location="cpu", weights_only=True)
         checkpoint["hyper_parameters"]["config"]["model"]["name"], checkpoint["state_dict"]
     except Exception as error:  # torch.load raises whatever the bytes of a foreign file lead it to
-        raise UserError(f"{key}={file}: this is no checkpoint of cnn-train. Give one of a run's checkpoints/") from error
+        raise UserError(
+            f"{key}={file}: this is no checkpoint of cnn-train. Give one of a run's checkpoints/"
+        ) from error
     return checkpoint

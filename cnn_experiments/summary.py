@@ -1,11 +1,12 @@
 """cnn-summary: the layers of a network as a table, as the papers print it."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cnn_experiments.command import command
+from cnn_experiments.configs import plain
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -16,7 +17,7 @@ def main(config: DictConfig) -> None:
     """Print the table."""
     from cnn_experiments.classifier import Classifier
 
-    settings = OmegaConf.to_container(config, resolve=True)
+    settings = plain(config)
     model = settings["model"]
     rows = summarise(Classifier(settings).network, (model["in_channels"], model["input_size"], model["input_size"]))
     print_table(model["name"], rows)
@@ -79,7 +80,9 @@ def describe(name: str, layer: "nn.Module", outputs: "dict[nn.Module, Tensor]") 
     working = {kind: part for kind, part in parts.items() if kind not in ("activation", "flatten")}
     (kind, part), *_ = working.items()
     output = outputs[layer][0]
-    row = Row(name, kind_of(part) if kind == "pooling" else kind, output.shape[0], "×".join(map(str, output.shape[1:])) or "1")
+    row = Row(
+        name, kind_of(part) if kind == "pooling" else kind, output.shape[0], "×".join(map(str, output.shape[1:])) or "1"
+    )
     row.parameters = sum(parameter.numel() for parameter in layer.parameters())
     if isinstance(part, nn.Dropout):
         row.activation = f"p = {part.p}"
@@ -108,7 +111,7 @@ def count(part: "nn.Module", output: "Tensor") -> tuple[int, int]:
     if isinstance(part, Subsampling):
         return units * (part.kernel_size**2 + 1), units
     if isinstance(part, (nn.AvgPool2d, nn.MaxPool2d)):
-        return units * int(part.kernel_size) ** 2, 0
+        return units * cast(int, part.kernel_size) ** 2, 0
     if isinstance(part, RadialBasisFunctions):
         return part.centres.numel(), part.centres.numel()
     return 0, 0
@@ -128,7 +131,7 @@ def kind_of(module: "nn.Module") -> str:
     return names.get(type(module).__name__, type(module).__name__)
 
 
-def side(value: int | tuple[int, int]) -> str:
+def side(value: Any) -> str:
     """A size in pixels: ``5`` or ``(5, 5)`` as 5×5."""
     height, width = value if isinstance(value, tuple) else (value, value)
     return f"{height}×{width}"
@@ -149,7 +152,14 @@ def print_table(title: str, rows: list[Row]) -> None:
     for row in rows:
         numbers = (row.parameters, row.connections, row.multiply_adds)
         table.add_row(
-            row.name, row.kind, str(row.maps), row.size, row.kernel, row.stride, row.padding, row.activation,
+            row.name,
+            row.kind,
+            str(row.maps),
+            row.size,
+            row.kernel,
+            row.stride,
+            row.padding,
+            row.activation,
             *(f"{number:,}" for number in numbers),
         )
     console = Console()

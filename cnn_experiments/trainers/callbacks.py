@@ -16,6 +16,7 @@ from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
+from cnn_experiments.configs import flatten
 from cnn_experiments.runs import Run
 
 log = logging.getLogger(__name__)
@@ -49,6 +50,11 @@ class BestAndLast(ModelCheckpoint):
             enable_version_counter=False,
         )
         self.last_file = run.last_checkpoint
+
+    @property
+    def best_accuracy(self) -> float:
+        """Accuracy of ``best.ckpt`` on the validation images."""
+        return float("nan") if self.best_model_score is None else float(self.best_model_score)
 
     @property
     def state_key(self) -> str:
@@ -126,9 +132,10 @@ def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any
         config: the resolved config, in plain containers.
     """
     writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
-    settings = flatten({key: value for key, value in config.items() if value is not None})
+    # HParams takes numbers, truth values and text.
+    settings = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in flatten(config)}
     for summary in hparams(settings, {"val/accuracy": None, "test/accuracy": None}):
-        writer.file_writer.add_summary(summary)
+        writer._get_file_writer().add_summary(summary)
     writer.add_custom_scalars(
         {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
     )
@@ -138,14 +145,3 @@ def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any
         network.eval()
         writer.add_graph(network, torch.zeros(1, model["in_channels"], model["input_size"], model["input_size"]))
         network.train()
-
-
-def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, bool | int | float | str]:
-    """Nested settings as one level with dotted keys, as HParams takes them."""
-    flat: dict[str, bool | int | float | str] = {}
-    for key, value in config.items():
-        if isinstance(value, dict):
-            flat |= flatten(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value if isinstance(value, (bool, int, float, str)) else str(value)
-    return flat

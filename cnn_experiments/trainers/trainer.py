@@ -13,10 +13,21 @@ from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from cnn_experiments.building import check, convert, refuse_unknown
 from cnn_experiments.errors import UserError
 
-GPUs = None | Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]]
+GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 # Keys of Lightning's that the project sets itself.
-SET_HERE = {"self", "accelerator", "logger", "callbacks", "plugins", "enable_checkpointing", "default_root_dir",
-            "use_distributed_sampler", "enable_autolog_hparams", "barebones", "model_registry"}
+SET_HERE = {
+    "self",
+    "accelerator",
+    "logger",
+    "callbacks",
+    "plugins",
+    "enable_checkpointing",
+    "default_root_dir",
+    "use_distributed_sampler",
+    "enable_autolog_hparams",
+    "barebones",
+    "model_registry",
+}
 
 
 def build_trainer(settings: dict[str, Any], **more: Any) -> pl.Trainer:
@@ -32,7 +43,7 @@ def build_trainer(settings: dict[str, Any], **more: Any) -> pl.Trainer:
     quiet_lightning()
     settings = dict(settings)
     gpus = convert_gpus(settings.pop("gpus"))
-    lightning = {key: value for key, value in check(pl.Trainer, settings, "trainer").items()}
+    lightning = check(pl.Trainer, settings, "trainer")
     refuse_unknown(lightning, set(lightning) - SET_HERE, "trainer")
     accelerator, devices = choose_devices(gpus, lightning.pop("devices"))
     show_progress = lightning.pop("enable_progress_bar") and sys.stderr.isatty()
@@ -50,18 +61,18 @@ def build_trainer(settings: dict[str, Any], **more: Any) -> pl.Trainer:
         raise UserError(f"trainer: {error}") from error
 
 
-def convert_gpus(gpus: Any) -> None | int | list[int]:
+def convert_gpus(gpus: Any) -> int | list[int] | None:
     """`trainer.gpus`, if it is one of its forms."""
     try:
         return convert(gpus, GPUs, "trainer.gpus")
     except UserError as error:
         raise UserError(
-            f"trainer.gpus={gpus}: give null (a GPU if there is one), 0 (the CPU), a number of GPUs, -1 (all) or a list "
-            "of their numbers such as [0,1]"
+            f"trainer.gpus={gpus}: give null (a GPU if there is one), 0 (the CPU), a number of GPUs, -1 (all) or "
+            "a list of their numbers such as [0,1]"
         ) from error
 
 
-def choose_devices(gpus: None | int | list[int], cpus: Any) -> tuple[str, Any]:
+def choose_devices(gpus: int | list[int] | None, cpus: Any) -> tuple[str, Any]:
     """Lightning's ``accelerator`` and ``devices`` for `trainer.gpus`, and `trainer.devices` where it is the CPU.
 
     Raises:

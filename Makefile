@@ -1,0 +1,39 @@
+# Two commands on a fresh machine: `make train` and `make test`. Both set up .venv first, once.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: train test test-all benchmark lock clean
+
+train: .venv/ready          ## train LeNet-5 on MNIST
+	$(BIN)/cnn-train
+
+setup: .venv/ready          ## make .venv with everything in it
+.PHONY: setup
+
+test: .venv/ready           ## style, types and all tests but the long ones
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -m "not slow"
+
+test-all: .venv/ready       ## the long tests too (about half an hour)
+	$(BIN)/pytest
+
+benchmark: .venv/ready      ## time an epoch beside other ways to train
+	$(BIN)/python benchmarks/epoch_time.py
+
+# uv installs the locked versions; where it is missing, pip puts it into .uv, beside everything else.
+.venv/ready: requirements.lock pyproject.toml
+	@command -v uv >/dev/null || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv
+	PATH="$$PATH:$(CURDIR)/.uv/bin" && \
+	uv venv --quiet --allow-existing --python "$(PYTHON)" .venv && \
+	uv pip install --quiet --python .venv --require-hashes -r requirements.lock && \
+	uv pip install --quiet --python .venv --no-deps --editable .
+	@touch $@
+
+lock:                       ## choose new versions of everything
+	uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
+		--extra development pyproject.toml -o requirements.lock
+
+clean:                      ## remove what setup made; data and outputs stay
+	rm -rf .venv .uv

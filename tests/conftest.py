@@ -1,0 +1,100 @@
+"""Digits made for the tests, and commands run in this process as a user would run them."""
+
+import hashlib
+import struct
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import hydra
+import numpy as np
+import pytest
+import torch
+from omegaconf import DictConfig
+
+from cnn_experiments import command
+from cnn_experiments.datamodules import mnist_files
+from cnn_experiments.models.lenet5 import rbf_centres
+
+
+class Outcome(NamedTuple):
+    """What a command did."""
+
+    status: int
+    out: str
+    error: str
+
+
+@pytest.fixture
+def run_command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> Callable[..., Outcome]:
+    """Run ``cnn-<verb> arguments`` in an empty folder, in this process."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(verb: str, *arguments: object) -> Outcome:
+        module = __import__(f"cnn_experiments.{verb}", fromlist=["main"])
+        monkeypatch.setattr(sys, "argv", [f"cnn-{verb}", *map(str, arguments)])
+        command.unique_name.cache_clear()
+        status = 0
+        try:
+            module.main()
+        except SystemExit as end:
+            status = int(end.code or 0)
+        return Outcome(status, *capfd.readouterr())
+
+    return run
+
+
+@pytest.fixture
+def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A data folder in which 400 + 100 digits drawn for the test take the place of MNIST's 70,000."""
+    folder = tmp_path / "digits"
+    raw = folder / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    generator = np.random.default_rng(0)
+    bitmaps = (rbf_centres().view(10, 12, 7).numpy() > 0).astype(np.uint8)
+    checksums = {}
+    for part, number in (("train", 400), ("t10k", 100)):
+        labels = np.arange(number, dtype=np.uint8) % 10
+        images = generator.integers(0, 60, (number, 28, 28), dtype=np.uint8)
+        for image, label in zip(images, labels, strict=True):
+            top, left = generator.integers(0, 5), generator.integers(0, 14)
+            image[top : top + 24, left : left + 14] += np.kron(bitmaps[label], np.full((2, 2), 190, np.uint8))
+        contents = {
+            f"{part}-images-idx3-ubyte": struct.pack(">4i", 2051, number, 28, 28) + images.tobytes(),
+            f"{part}-labels-idx1-ubyte": struct.pack(">2i", 2049, number) + labels.tobytes(),
+        }
+        for name, content in contents.items():
+            (raw / name).write_bytes(content)
+            checksums[name] = hashlib.sha256(content).hexdigest()
+    monkeypatch.setattr(mnist_files, "CHECKSUMS", checksums)
+    monkeypatch.setenv("CNN_EXPERIMENTS_DATA", str(folder))
+    return folder
+
+
+# Settings under which a run on those digits takes a second.
+QUICK = (
+    "datamodule.validation_size=50",
+    "datamodule.batch_size=16",
+    "trainer.max_epochs=3",
+    "trainer.log_every_n_steps=5",
+    "trainer.gpus=0",
+)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def compose() -> Callable[..., DictConfig]:
+    """The config of ``cnn-train`` with some overrides."""
+
+    def compose_config(*overrides: str) -> DictConfig:
+        with hydra.initialize_config_dir(str(command.CONFIG_DIRECTORY), version_base="1.3"):
+            return hydra.compose("train", list(overrides))
+
+    return compose_config

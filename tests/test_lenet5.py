@@ -1,0 +1,184 @@
+"""LeNet-5 is the paper's, number by number."""
+
+import inspect
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, Subsampling, weighted_layers
+from cnn_experiments.models.lenet5 import C3_CONNECTIONS, LeNet5, rbf_centres
+from cnn_experiments.summary import summarise
+
+
+def paper() -> LeNet5:
+    return LeNet5(output="rbf", loss="map")
+
+
+def article(**settings: object) -> LeNet5:
+    return LeNet5(subsampling="average", c3="full", activation="tanh", c5_activation=False, init="article", **settings)
+
+
+def test_the_papers_table_line_by_line() -> None:
+    rows = {row.name: (row.maps, row.size, row.parameters, row.connections) for row in summarise(paper(), (1, 32, 32))}
+    assert rows == {
+        "input": (1, "32×32", 0, 0),
+        "c1": (6, "28×28", 156, 122_304),
+        "s2": (6, "14×14", 12, 5_880),
+        "c3": (16, "10×10", 1_516, 151_600),
+        "s4": (16, "5×5", 32, 2_000),
+        "c5": (120, "1×1", 48_120, 48_120),
+        "f6": (84, "1", 10_164, 10_164),
+        "dropout": (84, "1", 0, 0),
+        "output": (10, "1", 0, 840),
+    }
+    assert sum(parameters for *_, parameters, _ in rows.values()) == 60_000
+    assert sum(connections for *_, connections in rows.values()) == 340_908
+    assert sum(parameter.numel() for parameter in paper().parameters()) == 60_000
+
+
+def test_the_articles_network() -> None:
+    network = article()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 61_706
+    assert [row.activation for row in summarise(network, (1, 32, 32))] == [
+        "", "tanh", "", "tanh", "", "", "tanh", "p = 0.0", "",
+    ]  # fmt: skip
+
+
+def test_zero_padding_to_32_is_tensorflows_same() -> None:
+    images = torch.rand(2, 1, 28, 28)
+    c1 = article().c1[0]
+    same = functional.conv2d(images, c1.weight, c1.bias, padding=2)
+    assert torch.equal(c1(functional.pad(images, (2, 2, 2, 2))), same)
+
+
+def test_c3_is_a_convolution_with_the_papers_holes() -> None:
+    c3 = PartialConv2d(C3_CONNECTIONS, 6, 5)
+    torch.nn.init.normal_(c3.weight)
+    torch.nn.init.normal_(c3.bias)
+    maps = torch.randn(2, 6, 14, 14)
+    expected = torch.zeros(2, 16, 10, 10)
+    row = 0
+    for output_map, inputs in enumerate(C3_CONNECTIONS):
+        expected[:, output_map] = c3.bias[output_map]
+        for input_map in inputs:
+            one = functional.conv2d(maps[:, input_map : input_map + 1], c3.weight[row].view(1, 1, 5, 5))
+            expected[:, output_map] += one[:, 0]
+            row += 1
+    assert row == 60
+    torch.testing.assert_close(c3(maps), expected)
+    # Figure of the paper: maps 0 to 5 see 3, maps 6 to 14 see 4, map 15 sees all.
+    assert [len(inputs) for inputs in C3_CONNECTIONS] == [3] * 6 + [4] * 9 + [6]
+
+
+def test_only_connected_kernels_learn() -> None:
+    network = paper()
+    network.loss(network(torch.randn(4, 1, 32, 32)), torch.arange(4)).backward()
+    weight = network.c3[0].weight
+    assert weight.shape == (60, 5, 5)
+    assert (weight.grad.abs().sum((1, 2)) > 0).all()
+
+
+def test_subsampling_is_average_times_coefficient_plus_bias() -> None:
+    pooling = Subsampling(2)
+    with torch.no_grad():
+        pooling.coefficient.copy_(torch.tensor([2.0, -1.0]).view(2, 1, 1))
+        pooling.bias.copy_(torch.tensor([0.5, 1.0]).view(2, 1, 1))
+    maps = torch.tensor([[1.0, 3.0], [5.0, 7.0]]).expand(1, 2, 2, 2)
+    assert pooling(maps).flatten().tolist() == [8.5, -3.0]
+
+
+def test_scaled_tanh() -> None:
+    values = torch.tensor([-3.0, 0.0, 1.0])
+    torch.testing.assert_close(ScaledTanh()(values), torch.from_numpy(1.7159 * np.tanh(2 / 3 * values.numpy())))
+
+
+def test_the_published_bitmaps() -> None:
+    centres = rbf_centres()
+    assert centres.shape == (10, 84)
+    assert set(centres.unique().tolist()) == {-1.0, 1.0}
+    assert (centres > 0).sum(1).tolist() == [35, 27, 33, 32, 41, 35, 39, 25, 43, 39]
+    distances = {(i, j): int((centres[i] != centres[j]).sum()) for i in range(10) for j in range(i)}
+    assert min(distances.values()) == 12 == distances[8, 6]
+    assert max(distances.values()) == 50
+    seven = ["".join("#" if cell > 0 else "." for cell in row) for row in centres[7].view(12, 7)]
+    assert seven[:5] == ["#######", ".....##", ".....##", "....##.", "...##.."]
+
+
+def test_rbf_scores_are_minus_squared_distances() -> None:
+    network = paper()
+    features = torch.randn(3, 84)
+    expected = -(torch.cdist(features, rbf_centres()) ** 2)
+    torch.testing.assert_close(network.output(features), expected, rtol=1e-4, atol=1e-3)
+    assert network.output(rbf_centres()).diagonal().tolist() == [0.0] * 10
+
+
+def test_map_loss_is_equation_9() -> None:
+    network = LeNet5(output="rbf", loss="map", map_constant=2.0).double()
+    distances = torch.rand(5, 10, dtype=torch.float64) * 20
+    labels = torch.tensor([0, 3, 9, 3, 1])
+    expected = 0.0
+    for row, label in zip(distances.numpy(), labels.tolist(), strict=True):
+        expected += row[label] + np.log(np.exp(-2.0) + np.exp(-row).sum())
+    torch.testing.assert_close(network.loss(-distances, labels).item(), expected / 5)
+
+
+def test_mse_loss_is_equation_8() -> None:
+    network = LeNet5(output="rbf", loss="mse")
+    distances = torch.rand(5, 10)
+    labels = torch.tensor([0, 3, 9, 3, 1])
+    torch.testing.assert_close(network.loss(-distances, labels), distances[range(5), labels].mean())
+
+
+def test_initial_weights_of_the_paper() -> None:
+    torch.manual_seed(0)
+    network = paper()
+    for layer, fan_in in ((network.c1[0], 25), (network.c5[0], 400), (network.f6[1], 120)):
+        bound = 2.4 / fan_in
+        assert bound * 0.8 < layer.weight.abs().max() <= bound
+        assert layer.bias.abs().max() <= bound
+    row = 0
+    for output_map, inputs in enumerate(C3_CONNECTIONS):
+        bound = 2.4 / (25 * len(inputs))
+        kernels = network.c3[0].weight[row : row + len(inputs)]
+        assert bound * 0.8 < kernels.abs().max() <= bound
+        assert network.c3[0].bias[output_map].abs() <= bound
+        row += len(inputs)
+
+
+def test_initial_weights_of_the_article() -> None:
+    torch.manual_seed(0)
+    for layer in weighted_layers(article()):
+        assert (layer.bias == 0.1).all()
+        assert layer.weight.abs().max() <= 0.2
+    weights = article().c5[0].weight  # a normal distribution cut at two deviations has 0.8796 of the deviation
+    assert weights.std().item() == pytest.approx(0.08796, rel=0.02)
+
+
+def test_initial_weights_of_he() -> None:
+    torch.manual_seed(0)
+    network = LeNet5(init="he")
+    assert network.c5[0].weight.std().item() == pytest.approx((2 / 400) ** 0.5, rel=0.02)
+    assert (network.c5[0].bias == 0).all()
+
+
+def test_choices_that_do_not_go_together() -> None:
+    with pytest.raises(ValueError, match="output=linear"):
+        LeNet5(num_classes=2, output="rbf")
+    with pytest.raises(ValueError, match="loss=map"):
+        LeNet5(output="linear", loss="map")
+
+
+def test_dropout_drops_in_training_only() -> None:
+    network = LeNet5(dropout=0.5)
+    images = torch.randn(4, 1, 32, 32)
+    assert not torch.equal(network(images), network(images))
+    network.eval()
+    assert torch.equal(network(images), network(images))
+
+
+def test_every_option_has_a_default_that_the_config_repeats(compose) -> None:
+    model = compose().model
+    for name, parameter in inspect.signature(LeNet5).parameters.items():
+        assert model[name] == parameter.default, name

@@ -1,0 +1,240 @@
+"""A run from beginning to end, as a user runs it."""
+
+import json
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import plugin_data_pb2
+
+from cnn_experiments.trainers.callbacks import EpochReport
+from tests.conftest import QUICK
+
+
+def only_run(folder: Path) -> Path:
+    (directory,) = folder.glob("outputs/lenet5_mnist/*")
+    return directory
+
+
+def weights(run: Path, name: str = "last") -> dict[str, torch.Tensor]:
+    return torch.load(run / "checkpoints" / f"{name}.ckpt", weights_only=True)["state_dict"]
+
+
+def assert_same_weights(one: Path, other: Path) -> None:
+    ours, theirs = weights(one), weights(other)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[name], theirs[name]) for name in ours)
+
+
+def events(run: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run), size_guidance={"tensors": 0, "scalars": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+@pytest.fixture
+def stop_in_epoch(monkeypatch: pytest.MonkeyPatch):
+    """Press Ctrl-C in the middle of an epoch, from 0."""
+    original = EpochReport.on_train_batch_end
+
+    def stop(epoch: int) -> None:
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            original(self, trainer, pl_module, outputs, batch, batch_idx)
+            if trainer.current_epoch == epoch and batch_idx == 7:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(EpochReport, "on_train_batch_end", on_train_batch_end)
+
+    yield stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def test_a_run_directory_holds_everything(run_command, digits: Path, tmp_path: Path) -> None:
+    outcome = run_command("train", *QUICK, "seed=0")
+    assert outcome.status == 0
+    run = only_run(tmp_path)
+    assert {file.name for file in run.iterdir() if "tfevents" not in file.name} == {
+        ".hydra", "checkpoints", "config.yaml", "metrics.json", "train.log",
+    }  # fmt: skip
+    assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    assert len(list(run.glob("events.out.tfevents.*"))) == 1
+
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert metrics["status"] == "completed"
+    assert (metrics["model"], metrics["datamodule"], metrics["seed"]) == ("lenet5", "mnist", 0)
+    assert (metrics["parameters"], metrics["epochs"], metrics["steps"]) == (60_850, 3, 66)
+    assert metrics["images_per_second"] == pytest.approx(3 * 350 / metrics["train_seconds"])
+    assert 0 <= metrics["test/accuracy"] <= 1
+    assert f"{metrics['test/accuracy']:.4f}" in outcome.out
+    assert "tensorboard --logdir outputs" in outcome.out
+
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    assert config["seed"] == config["datamodule"]["seed"] == 0
+    assert config["model"]["num_classes"] == 10
+    assert "epoch 3/3" in (run / "train.log").read_text()
+
+
+def test_what_tensorboard_shows(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "model.dropout=0.1")
+    shown = events(only_run(tmp_path))
+    scalars = shown.Tags()["scalars"]
+    for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "test/loss", "test/accuracy"):
+        assert name in scalars
+    # 22 steps an epoch, a mean every 5 and one of the rest.
+    assert [event.step for event in shown.Scalars("train/loss")][:6] == [5, 10, 15, 20, 22, 27]
+    assert len(shown.Scalars("val/accuracy")) == 3
+    rates = [event.value for event in shown.Scalars("optimizer/learning_rate")]
+    assert max(rates) <= 0.001
+    assert rates[-1] < rates[2]
+
+    nodes = {node.name for node in shown_graph(shown).node}
+    for layer in ("c1", "s2", "c3", "s4", "c5", "f6", "output"):
+        assert any(f"[{layer}]" in node for node in nodes), layer
+    text = shown.Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "dropout: 0.1" in text
+    session = plugin_data_pb2.HParamsPluginData.FromString(
+        shown.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    ).session_start_info
+    assert session.hparams["model.dropout"].number_value == 0.1
+    experiment = plugin_data_pb2.HParamsPluginData.FromString(
+        shown.SummaryMetadata("_hparams_/experiment").plugin_data.content
+    ).experiment
+    assert {info.name.tag for info in experiment.metric_infos} == {"val/accuracy", "test/accuracy"}
+
+
+def shown_graph(shown: EventAccumulator):
+    from tensorboard.compat.proto.graph_pb2 import GraphDef
+
+    graph = shown.Graph()
+    return graph if isinstance(graph, GraphDef) else GraphDef.FromString(graph.SerializeToString())
+
+
+def test_test_repeats_the_accuracy(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK)
+    run = only_run(tmp_path)
+    recorded = json.loads((run / "metrics.json").read_text())
+    for arguments in (
+        [f"run={run}"],
+        [f"checkpoint={run / 'checkpoints/best.ckpt'}"],
+        [f"run={run}", f"checkpoint={run / 'checkpoints/best.ckpt'}", "trainer.gpus=0", "datamodule.num_workers=1"],
+    ):
+        outcome = run_command("test", *arguments)
+        assert outcome.status == 0, outcome.error
+        figures = dict(line.split() for line in outcome.out.splitlines())
+        assert {name: float(value) for name, value in figures.items()} == {
+            "test/loss": recorded["test/loss"],
+            "test/accuracy": recorded["test/accuracy"],
+        }
+
+
+def test_the_same_seed_gives_the_same_weights(run_command, digits: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "model.dropout=0.3", "datamodule.distortion.shift=2", "trainer.max_epochs=2"]
+    for name, more in (
+        ("one", ["seed=0"]),
+        ("two", ["seed=0", "datamodule.num_workers=2"]),
+        ("other", ["seed=1"]),
+    ):
+        assert run_command("train", *settings, *more, f"hydra.run.dir={name}").status == 0
+    assert_same_weights(tmp_path / "one", tmp_path / "two")
+    assert not torch.equal(
+        weights(tmp_path / "one")["network.c5.convolution.weight"],
+        weights(tmp_path / "other")["network.c5.convolution.weight"],
+    )
+
+
+def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
+    run_command, digits: Path, tmp_path: Path, stop_in_epoch, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [*QUICK, "model.dropout=0.3", "datamodule.distortion.rotation=5"]
+    assert run_command("train", *settings, "hydra.run.dir=whole").status == 0
+
+    stop_in_epoch(1)
+    outcome = run_command("train", *settings, "hydra.run.dir=broken")
+    assert outcome.status == 130
+    assert "cnn-train resume=broken" in outcome.error
+    broken = tmp_path / "broken"
+    assert json.loads((broken / "metrics.json").read_text())["status"] == "interrupted"
+    record = (broken / ".hydra" / "overrides.yaml").read_text()
+
+    stop_in_epoch(-1)
+    outcome = run_command("train", "resume=broken", "datamodule.num_workers=1")
+    assert outcome.status == 0, outcome.error
+    assert "Traceback" not in outcome.error
+    assert_same_weights(tmp_path / "whole", broken)
+    whole_metrics, metrics = (json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("whole", "broken"))
+    for name in ("status", "epochs", "steps", "val/accuracy", "test/accuracy", "test/loss"):
+        assert metrics[name] == whole_metrics[name], name
+    whole_events, broken_events = events(tmp_path / "whole"), events(broken)
+    for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy", "optimizer/learning_rate"):
+        curves = [
+            [(event.step, event.value) for event in shown.Scalars(name)] for shown in (whole_events, broken_events)
+        ]
+        assert curves[0] == curves[1], name
+    assert (broken / ".hydra" / "overrides.yaml").read_text() == record
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_run_interrupted_in_its_first_epoch_starts_over(run_command, digits, tmp_path, stop_in_epoch) -> None:
+    stop_in_epoch(0)
+    assert run_command("train", *QUICK, "hydra.run.dir=broken").status == 130
+    stop_in_epoch(-1)
+    assert run_command("train", "resume=broken").status == 0
+    assert run_command("train", *QUICK, "hydra.run.dir=whole").status == 0
+    assert_same_weights(tmp_path / "whole", tmp_path / "broken")
+    steps = [event.step for event in events(tmp_path / "broken").Scalars("train/loss")]
+    assert steps == sorted(set(steps))
+
+
+def test_a_complete_run_is_left_as_it_is(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run")
+    before = (tmp_path / "run" / "metrics.json").read_text()
+    outcome = run_command("train", "resume=run")
+    assert outcome.status == 0
+    assert "complete" in outcome.out
+    assert (tmp_path / "run" / "metrics.json").read_text() == before
+
+
+def test_a_sweep_has_a_run_for_each_combination(run_command, digits: Path, tmp_path: Path) -> None:
+    outcome = run_command("train", "-m", *QUICK, "trainer.max_epochs=1", "seed=1,2", "model.dropout=0,0.5")
+    assert outcome.status == 0, outcome.error
+    runs = list(tmp_path.glob("outputs/sweeps/*/lenet5_mnist/*"))
+    assert len(runs) == 4
+    configs = [yaml.safe_load((run / "config.yaml").read_text()) for run in runs]
+    assert {(config["seed"], config["model"]["dropout"]) for config in configs} == {(1, 0), (1, 0.5), (2, 0), (2, 0.5)}
+    assert all(json.loads((run / "metrics.json").read_text())["status"] == "completed" for run in runs)
+    assert not any("=" in str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
+
+
+def test_a_diverging_run_says_so(run_command, digits: Path, tmp_path: Path) -> None:
+    outcome = run_command(
+        "train", *QUICK, "model.optimizer.lr=1e30", "model.schedule.warmup=0", "model.subsampling=average"
+    )
+    assert outcome.status == 1
+    assert "diverged" in outcome.error
+    assert "model.optimizer.lr" in outcome.error
+    assert "Traceback" not in outcome.error
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert metrics["status"] == "failed"
+    assert "diverged" in metrics["error"]
+
+
+@pytest.mark.parametrize("preset", ["lenet5_article", "lenet5_paper", "lenet5_best"])
+def test_presets_train(run_command, digits: Path, tmp_path: Path, preset: str) -> None:
+    quick = [setting for setting in QUICK if "max_epochs" not in setting and "batch_size" not in setting]
+    outcome = run_command("train", f"experiment={preset}", *quick, "trainer.max_epochs=2")
+    assert outcome.status == 0, outcome.error
+    parameters = json.loads((only_run(tmp_path) / "metrics.json").read_text())["parameters"]
+    assert parameters == (61_706 if preset == "lenet5_article" else 60_000)
+
+
+def test_it_learns(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "trainer.max_epochs=15")
+    assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["test/accuracy"] > 0.9
+
+
+def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed").status == 0
+    assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["steps"] == 33
