@@ -4,6 +4,7 @@ Every key is checked against the annotation of the parameter of its name, so tha
 key and a remedy, and a range stands in one place only: at the parameter it belongs to.
 """
 
+import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Iterable, Mapping
@@ -71,6 +72,8 @@ def convert(value: Any, annotation: Any, key: str) -> Any:
     Raises:
         UserError: it does not fit; the message names the key and what would fit.
     """
+    if dataclasses.is_dataclass(annotation) and isinstance(value, Mapping):
+        refuse_unknown(value, [field.name for field in dataclasses.fields(annotation)], key)
     try:
         adapter = TypeAdapter(annotation, config=ConfigDict(arbitrary_types_allowed=True))
     except PydanticUserError:  # a dataclass or a pydantic model brings its own settings

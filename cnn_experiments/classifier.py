@@ -164,7 +164,10 @@ class Classifier(pl.LightningModule):
 
     def log_evaluation(self, stage: str, metric: LossAndAccuracy) -> None:
         """Write the figures of the whole set."""
-        self.log_dict({f"{stage}/{name}": value for name, value in metric.compute().items()})
+        scalars = {f"{stage}/{name}": value for name, value in metric.compute().items()}
+        self.log_dict(scalars, logger=False)  # for callbacks; Lightning's own step would be one too low
+        if self.logger is not None:
+            self.logger.log_metrics({name: float(value) for name, value in scalars.items()}, self.global_step)
         metric.reset()
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:

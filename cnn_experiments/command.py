@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import HydraException
+from hydra.errors import HydraException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -68,6 +68,8 @@ def fail(message: str, status: int) -> None:
 def explain(error: Exception, config_name: str) -> str:
     """What is wrong with the command line, and what to type instead."""
     text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {error.message}"
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = str(unknown[1])
         return f"{key}: there is no such key. {suggest(key, list(known_keys(config_name)))}"

@@ -11,6 +11,7 @@ train.log               what was printed
 
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +73,11 @@ class Run:
         temporary = self.metrics_file.with_suffix(".json.new")
         temporary.write_text(json.dumps({**self.metrics(), **metrics}, indent=2) + "\n")
         os.replace(temporary, self.metrics_file)
+
+
+def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
+    """Figures without the digits that single precision makes up: 0.9893, not 0.989300012588501."""
+    return {name: None if value is None else float(f"{value:.7g}") for name, value in figures.items()}
 
 
 def load_checkpoint(file: Path, key: str) -> dict[str, Any]:

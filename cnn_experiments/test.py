@@ -7,21 +7,21 @@ from omegaconf import DictConfig
 from cnn_experiments.command import command, typed_keys
 from cnn_experiments.configs import with_values_of
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs import Run, load_checkpoint
+from cnn_experiments.runs import Run, load_checkpoint, rounded
 
 
 @command("test")
 def main(config: DictConfig) -> None:
     """Print loss and accuracy on the test images."""
     for name, value in test(config).items():
-        print(f"{name} {value:.4f}")
+        print(f"{name} {value}")
 
 
-def test(config: DictConfig) -> dict[str, float]:
+def test(config: DictConfig) -> dict[str, float | None]:
     """Test a checkpoint with the settings of its run.
 
     Returns:
-        ``test/loss`` and ``test/accuracy``: to the last bit what the run recorded, on the same kind of machine.
+        ``test/loss`` and ``test/accuracy``, exactly as the run recorded them on the same kind of machine.
 
     Raises:
         UserError: there is no such run or checkpoint, or the checkpoint is of another network.
@@ -39,7 +39,7 @@ def test(config: DictConfig) -> dict[str, float]:
 
     from cnn_experiments.building import build
     from cnn_experiments.classifier import Classifier
-    from cnn_experiments.trainers.trainer import build_trainer
+    from cnn_experiments.trainers.trainer import build_trainer, test_figures
 
     classifier = Classifier(settings)
     trained, expected = checkpoint["hyper_parameters"]["config"]["model"]["name"], settings["model"]["name"]
@@ -52,7 +52,8 @@ def test(config: DictConfig) -> dict[str, float]:
         ) from error
     datamodule = build(settings["datamodule"], "datamodule", also=["name"])
     trainer = build_trainer(settings["trainer"], logger=False, enable_checkpointing=False)
-    return dict(trainer.test(classifier, datamodule, verbose=False)[0])
+    trainer.test(classifier, datamodule, verbose=False)
+    return rounded(test_figures(trainer))
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from omegaconf import DictConfig
 from cnn_experiments.command import command, typed_keys
 from cnn_experiments.configs import plain, with_values_of
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs import MACHINE_KEYS, Run
+from cnn_experiments.runs import MACHINE_KEYS, Run, rounded
 
 log = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     from cnn_experiments.building import build, convert
     from cnn_experiments.classifier import Classifier, Seed
     from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger, write_pages
-    from cnn_experiments.trainers.trainer import build_trainer
+    from cnn_experiments.trainers.trainer import build_trainer, test_figures
 
     pl.seed_everything(convert(settings["seed"], Seed, "seed"), verbose=False)
     datamodule = build(settings["datamodule"], "datamodule", also=["name"])
@@ -115,7 +115,8 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         write_pages(logger.experiment, classifier.network, settings)
     try:
         trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)
-        tested = trainer.test(classifier, datamodule, ckpt_path=run.best_checkpoint, weights_only=True, verbose=False)
+        tested_checkpoint = run.best_checkpoint if run.best_checkpoint.exists() else run.last_checkpoint
+        trainer.test(classifier, datamodule, tested_checkpoint, weights_only=True, verbose=False)
     except SystemExit:  # what Lightning makes of Ctrl-C and SIGTERM
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
@@ -126,8 +127,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         steps=trainer.global_step,
         train_seconds=report.seconds,
         images_per_second=report.images_per_second,
-        **{"val/accuracy": checkpoints.best_accuracy},
-        **tested[0],
+        **rounded({"val/accuracy": checkpoints.best_accuracy, **test_figures(trainer)}),
     )
     print_closing_table(run)
     return run.metrics()
@@ -142,7 +142,9 @@ def print_closing_table(run: Run) -> None:
     rows = {
         "test accuracy": f"{metrics['test/accuracy']:.4f}",
         "test loss": f"{metrics['test/loss']:.4f}",
-        "validation accuracy": f"{metrics['val/accuracy']:.4f} (best epoch, the one tested)",
+        "validation accuracy": "none: the last epoch was tested"
+        if metrics["val/accuracy"] is None
+        else f"{metrics['val/accuracy']:.4f} (best epoch, the one tested)",
         "parameters": f"{metrics['parameters']:,}",
         "epochs": f"{metrics['epochs']} ({metrics['steps']:,} steps)",
         "training seconds": f"{metrics['train_seconds']:.1f}",

@@ -145,13 +145,20 @@ def test_the_same_seed_gives_the_same_weights(run_command, digits: Path, tmp_pat
     )
 
 
+BY_STEPS = ("trainer.max_steps=60", "trainer.val_check_interval=15", "trainer.check_val_every_n_epoch=null")
+
+
+@pytest.mark.parametrize(
+    ("epoch", "more", "on_resuming"),
+    [(1, (), ()), (2, (), ("datamodule.num_workers=2",)), (1, BY_STEPS, ()), (2, BY_STEPS, ())],
+)
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
-    run_command, digits: Path, tmp_path: Path, stop_in_epoch, monkeypatch: pytest.MonkeyPatch
+    run_command, digits: Path, tmp_path: Path, stop_in_epoch, epoch: int, more: tuple, on_resuming: tuple
 ) -> None:
-    settings = [*QUICK, "model.dropout=0.3", "datamodule.distortion.rotation=5"]
+    settings = [*QUICK, "model.dropout=0.3", "datamodule.distortion.rotation=5", *more]
     assert run_command("train", *settings, "hydra.run.dir=whole").status == 0
 
-    stop_in_epoch(1)
+    stop_in_epoch(epoch)
     outcome = run_command("train", *settings, "hydra.run.dir=broken")
     assert outcome.status == 130
     assert "cnn-train resume=broken" in outcome.error
@@ -160,7 +167,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     record = (broken / ".hydra" / "overrides.yaml").read_text()
 
     stop_in_epoch(-1)
-    outcome = run_command("train", "resume=broken", "datamodule.num_workers=1")
+    outcome = run_command("train", "resume=broken", *on_resuming)
     assert outcome.status == 0, outcome.error
     assert "Traceback" not in outcome.error
     assert_same_weights(tmp_path / "whole", broken)
@@ -188,6 +195,16 @@ def test_a_run_interrupted_in_its_first_epoch_starts_over(run_command, digits, t
     assert steps == sorted(set(steps))
 
 
+def test_a_run_interrupted_in_its_test_only_tests(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "hydra.run.dir=run")
+    file = tmp_path / "run" / "metrics.json"
+    before, before_weights = json.loads(file.read_text()), weights(tmp_path / "run")
+    file.write_text(json.dumps({**before, "status": "interrupted"}))
+    assert run_command("train", "resume=run").status == 0
+    assert json.loads(file.read_text()) == before
+    assert all(torch.equal(value, before_weights[name]) for name, value in weights(tmp_path / "run").items())
+
+
 def test_a_complete_run_is_left_as_it_is(run_command, digits: Path, tmp_path: Path) -> None:
     run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run")
     before = (tmp_path / "run" / "metrics.json").read_text()
@@ -210,7 +227,7 @@ def test_a_sweep_has_a_run_for_each_combination(run_command, digits: Path, tmp_p
 
 def test_a_diverging_run_says_so(run_command, digits: Path, tmp_path: Path) -> None:
     outcome = run_command(
-        "train", *QUICK, "model.optimizer.lr=1e30", "model.schedule.warmup=0", "model.subsampling=average"
+        "train", *QUICK, "model.optimizer.lr=1e38", "model.schedule.warmup=0", "model.subsampling=average"
     )
     assert outcome.status == 1
     assert "diverged" in outcome.error
@@ -232,7 +249,15 @@ def test_presets_train(run_command, digits: Path, tmp_path: Path, preset: str) -
 
 def test_it_learns(run_command, digits: Path, tmp_path: Path) -> None:
     run_command("train", *QUICK, "trainer.max_epochs=15")
-    assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["test/accuracy"] > 0.9
+    assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["test/accuracy"] > 0.8
+
+
+def test_without_validation_the_last_epoch_is_tested(run_command, digits: Path, tmp_path: Path) -> None:
+    outcome = run_command("train", *QUICK, "trainer.limit_val_batches=0")
+    assert outcome.status == 0, outcome.error
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    assert metrics["val/accuracy"] is None
+    assert metrics["test/accuracy"] > 0
 
 
 def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:

@@ -31,11 +31,11 @@ class BatchSampler(Sampler):
         size: number of images.
         batch_size: images in a batch, for each process.
         seed: where the order comes from, or None for the images' own order.
+        epoch: the first epoch to draw the order of.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int | None = None) -> None:
-        self.size, self.batch_size, self.seed = size, batch_size, seed
-        self.epoch = 0
+    def __init__(self, size: int, batch_size: int, seed: int | None = None, epoch: int = 0) -> None:
+        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, epoch
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the order of this epoch next (Lightning calls this)."""
@@ -61,11 +61,13 @@ class BatchSampler(Sampler):
         return whole + (rest >= processes)
 
 
-def batch_loader(dataset: ImagesInMemory, batch_size: int, num_workers: int, seed: int | None = None) -> DataLoader:
-    """Loader of whole batches; shuffled where a seed is given."""
+def batch_loader(
+    dataset: ImagesInMemory, batch_size: int, num_workers: int, seed: int | None = None, epoch: int = 0
+) -> DataLoader:
+    """Loader of whole batches; shuffled where a seed is given, from an epoch on."""
     return DataLoader(
         dataset,
-        sampler=BatchSampler(len(dataset), batch_size, seed),
+        sampler=BatchSampler(len(dataset), batch_size, seed, epoch),
         batch_size=None,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

@@ -59,7 +59,14 @@ class MNIST(pl.LightningDataModule):
         self.margin = (image_size - IMAGE_SIDE) // 2
         self.background, self.ink = background, ink
         self.validation_size, self.limit, self.distortion = validation_size, limit, distortion
+        self.first_epoch = 0
         self.class_names = [str(digit) for digit in range(10)]
+
+    def state_dict(self) -> dict[str, int]:
+        return {"next_epoch": 0 if self.trainer is None else self.trainer.current_epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self.first_epoch = state_dict["next_epoch"]  # workers begin to load before Lightning says which epoch it is
 
     def prepare_data(self) -> None:
         """Make sure that the four files are there and are the right ones; fetch those that are missing."""
@@ -83,7 +90,7 @@ class MNIST(pl.LightningDataModule):
         return images, mnist_files.read_labels(self.folder / f"{part}-labels-idx1-ubyte")
 
     def train_dataloader(self) -> DataLoader:
-        return batch_loader(self.training, self.batch_size, self.num_workers, self.seed)
+        return batch_loader(self.training, self.batch_size, self.num_workers, self.seed, self.first_epoch)
 
     def val_dataloader(self) -> DataLoader:
         return batch_loader(self.validation, EVALUATION_BATCH_SIZE, self.num_workers)

@@ -52,9 +52,9 @@ class BestAndLast(ModelCheckpoint):
         self.last_file = run.last_checkpoint
 
     @property
-    def best_accuracy(self) -> float:
-        """Accuracy of ``best.ckpt`` on the validation images."""
-        return float("nan") if self.best_model_score is None else float(self.best_model_score)
+    def best_accuracy(self) -> float | None:
+        """Accuracy of ``best.ckpt`` on the validation images; None where nothing was validated."""
+        return None if self.best_model_score is None else float(self.best_model_score)
 
     @property
     def state_key(self) -> str:
@@ -63,6 +63,27 @@ class BestAndLast(ModelCheckpoint):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         super().on_train_epoch_end(trainer, pl_module)
         trainer.save_checkpoint(self.last_file)
+
+    def on_save_checkpoint(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put Lightning's counters of ``last.ckpt`` to the beginning of the next epoch.
+
+        They stand at the end of an epoch's last step, and what Lightning makes of that on resuming depends on
+        ``max_steps`` and ``val_check_interval``: it may skip the hooks of the next epoch, or count one too many.
+        """
+        loops = checkpoint["loops"]["fit_loop"]
+        for count in ("total", "current"):
+            loops["epoch_progress"][count]["completed"] = loops["epoch_progress"][count]["processed"]
+        steps = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+        for progress in (
+            loops["epoch_loop.batch_progress"],
+            loops["epoch_loop.scheduler_progress"],
+            steps["step"],
+            steps["zero_grad"],
+        ):
+            progress["current"] = dict.fromkeys(progress["current"], 0)
+        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
 
 
 class EpochReport(Callback):

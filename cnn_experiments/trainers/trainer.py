@@ -89,6 +89,11 @@ def choose_devices(gpus: int | list[int] | None, cpus: Any) -> tuple[str, Any]:
     return ("mps", 1) if mac else ("gpu", wanted)
 
 
+def test_figures(trainer: pl.Trainer) -> dict[str, float]:
+    """``test/loss`` and ``test/accuracy`` of the test that the Trainer has just run."""
+    return {name: float(value) for name, value in trainer.callback_metrics.items() if name.startswith("test/")}
+
+
 def quiet_lightning() -> None:
     """Keep what Lightning says to warnings that a user can do something about."""
     for name in ("pytorch_lightning", "lightning_fabric"):
