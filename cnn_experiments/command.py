@@ -32,12 +32,21 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        run_with_hydra = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)(
-            function
-        )
+        began = False
+
+        @functools.wraps(function)
+        def task(config: DictConfig) -> Any:
+            nonlocal began
+            began = True
+            return function(config)
+
+        hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)
+        run_with_hydra = hydra_main(task)
 
         @functools.wraps(function)
         def main() -> None:
+            nonlocal began
+            began = False
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print; the message is ours to write
             try:
                 run_with_hydra()
@@ -49,8 +58,10 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
                 fail(str(error), 1)
             except (HydraException, OmegaConfBaseException) as error:
                 fail(explain(error, config_name), 2)
+            except BrokenPipeError:  # whoever read what was printed has seen enough
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             except OSError as error:
-                if not error.filename or config_name != "train":
+                if began:
                     raise
                 fail(f"hydra.run.dir: cannot write {error.filename} ({error.strerror}). Choose another folder", 2)
 

@@ -17,7 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from cnn_experiments.configs import flatten
-from cnn_experiments.runs import Run
+from cnn_experiments.runs import MACHINE_KEYS, Run
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +144,17 @@ class EpochReport(Callback):
         )
 
 
+# Keys that only repeat others.
+REPEATED_KEYS = (
+    "datamodule._target_",
+    "datamodule.channels",
+    "datamodule.num_classes",
+    "datamodule.seed",
+    "datamodule.image_size",
+    "model._target_",
+)
+
+
 def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any]) -> None:
     """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters.
 
@@ -153,9 +164,13 @@ def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any
         config: the resolved config, in plain containers.
     """
     writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
-    # HParams takes numbers, truth values and text.
-    settings = {key: value if isinstance(value, (bool, int, float)) else str(value) for key, value in flatten(config)}
-    for summary in hparams(settings, {"val/accuracy": None, "test/accuracy": None}):
+    # HParams takes numbers, truth values and text; what cannot make runs differ would only crowd its table.
+    settings = {
+        key: value if isinstance(value, (bool, int, float)) else str(value)
+        for key, value in flatten({part: config[part] for part in ("seed", "model", "datamodule", "trainer")})
+        if value is not None and key not in MACHINE_KEYS and key not in REPEATED_KEYS
+    }
+    for summary in hparams(settings, {"test/accuracy": None, "val/accuracy": None}):
         writer._get_file_writer().add_summary(summary)
     writer.add_custom_scalars(
         {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
