@@ -225,6 +225,15 @@ def test_a_sweep_has_a_run_for_each_combination(run_command, digits: Path, tmp_p
     assert not any("=" in str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
 
 
+def test_a_failed_job_stops_no_other_and_shows(run_command, digits: Path, tmp_path: Path) -> None:
+    outcome = run_command("train", "-m", *QUICK, "trainer.max_epochs=1", "model.dropout=0,1.5,0.5")
+    assert outcome.status == 1
+    assert "model.dropout=1.5" in outcome.out
+    assert "Traceback" not in outcome.out + outcome.error
+    metrics = [json.loads(file.read_text()) for file in tmp_path.glob("outputs/sweeps/*/lenet5_mnist/*/metrics.json")]
+    assert sorted(run["status"] for run in metrics) == ["completed", "completed", "failed"]
+
+
 def test_a_diverging_run_says_so(run_command, digits: Path, tmp_path: Path) -> None:
     outcome = run_command(
         "train", *QUICK, "model.optimizer.lr=1e38", "model.schedule.warmup=0", "model.subsampling=average"
