@@ -100,14 +100,16 @@ class Classifier(pl.LightningModule):
         ours = {key: value for key, value in model.items() if key in Training.__dataclass_fields__}
         self.training_settings = Training(**check(Training, ours, "model"))
         self.network: Network = build(model, "model", also=ours)
-        if self.training_settings.compile:
-            self.network.compile()
         self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
         self.train_metric, self.val_metric, self.test_metric = LossAndAccuracy(), LossAndAccuracy(), LossAndAccuracy()
         self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
 
     def forward(self, images: Tensor) -> Tensor:
         return self.network(images)
+
+    def setup(self, stage: str) -> None:
+        if self.training_settings.compile:
+            self.network.compile()  # in place, so that checkpoints keep their names
 
     def on_train_epoch_start(self) -> None:
         # Dropout and distortions draw from here on: from the seed, the epoch and the process, and from nothing that

@@ -272,3 +272,36 @@ def test_without_validation_the_last_epoch_is_tested(run_command, digits: Path, 
 def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed").status == 0
     assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["steps"] == 33
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "trainer.fast_dev_run=true",
+        "trainer.overfit_batches=2",
+        "trainer.profiler=simple",
+        "trainer.max_time=00:00:01:00",
+        "trainer.limit_train_batches=0.5",
+        "trainer.detect_anomaly=true",
+        "trainer.deterministic=true",
+        "trainer.gradient_clip_val=0.5",
+        "trainer.reload_dataloaders_every_n_epochs=1",
+        "datamodule.limit=40",
+    ],
+)
+def test_lightnings_own_keys(run_command, digits: Path, tmp_path: Path, setting: str) -> None:
+    outcome = run_command("train", *QUICK, "trainer.max_epochs=2", setting)
+    assert outcome.status == 0, outcome.error
+    assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_a_compiled_network_has_the_same_checkpoint(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=plain").status == 0
+    settings = [*QUICK, "trainer.max_epochs=1", "model.compile=true", "hydra.run.dir=compiled"]
+    assert run_command("train", *settings).status == 0
+    plain, compiled = weights(tmp_path / "plain"), weights(tmp_path / "compiled")
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-3)
+    assert run_command("test", "run=compiled").status == 0

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 
 class ImagesInMemory(Dataset):
@@ -61,13 +61,20 @@ class BatchSampler(Sampler):
         return whole + (rest >= processes)
 
 
+class BatchesInOrder(BatchSampler, SequentialSampler):  # type: ignore[misc]
+    """The same in the images' own order; Lightning knows by the base class that there is no shuffling to turn off."""
+
+
 def batch_loader(
     dataset: ImagesInMemory, batch_size: int, num_workers: int, seed: int | None = None, epoch: int = 0
 ) -> DataLoader:
     """Loader of whole batches; shuffled where a seed is given, from an epoch on."""
+    sampler: BatchSampler = BatchesInOrder(len(dataset), batch_size)
+    if seed is not None:
+        sampler = BatchSampler(len(dataset), batch_size, seed, epoch)
     return DataLoader(
         dataset,
-        sampler=BatchSampler(len(dataset), batch_size, seed, epoch),
+        sampler=sampler,
         batch_size=None,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,

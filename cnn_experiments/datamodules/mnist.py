@@ -90,7 +90,9 @@ class MNIST(pl.LightningDataModule):
         return images, mnist_files.read_labels(self.folder / f"{part}-labels-idx1-ubyte")
 
     def train_dataloader(self) -> DataLoader:
-        return batch_loader(self.training, self.batch_size, self.num_workers, self.seed, self.first_epoch)
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0  # always on the same images
+        seed = None if overfitting else self.seed
+        return batch_loader(self.training, self.batch_size, self.num_workers, seed, self.first_epoch)
 
     def val_dataloader(self) -> DataLoader:
         return batch_loader(self.validation, EVALUATION_BATCH_SIZE, self.num_workers)
