@@ -25,7 +25,7 @@ from tests.conftest import QUICK
         (["+datamodule.distortion.zoom=2"], ["datamodule.distortion.zoom"]),
         (["model.dropout=1.5"], ["model.dropout=1.5", "less than 1"]),
         (["model.c3=some"], ["model.c3=some", "'partial' or 'full'"]),
-        (["model.loss=map"], ["loss=map", "output=rbf"]),
+        (["model.output=linear"], ["loss=map", "output=rbf", "loss=cross_entropy"]),
         (["model.optimizer.lr=-1"], ["model.optimizer", "learning rate"]),
         (["model.optimizer.lr=fast"], ["model.optimizer.lr=fast"]),
         (["model.optimizer._target_=torch.optim.Adma"], ["model.optimizer._target_", "Adma"]),

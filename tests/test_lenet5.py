@@ -13,11 +13,19 @@ from cnn_experiments.summary import summarise
 
 
 def paper() -> LeNet5:
-    return LeNet5(output="rbf", loss="map")
+    return LeNet5()
 
 
-def article(**settings: object) -> LeNet5:
-    return LeNet5(subsampling="average", c3="full", activation="tanh", c5_activation=False, init="article", **settings)
+def article() -> LeNet5:
+    return LeNet5(
+        subsampling="average",
+        c3="full",
+        activation="tanh",
+        c5_activation=False,
+        output="linear",
+        loss="cross_entropy",
+        init="article",
+    )
 
 
 def test_the_papers_table_line_by_line() -> None:
@@ -115,7 +123,7 @@ def test_rbf_scores_are_minus_squared_distances() -> None:
 
 
 def test_map_loss_is_equation_9() -> None:
-    network = LeNet5(output="rbf", loss="map", map_constant=2.0).double()
+    network = LeNet5(map_constant=2.0).double()
     distances = torch.rand(5, 10, dtype=torch.float64) * 20
     labels = torch.tensor([0, 3, 9, 3, 1])
     expected = 0.0
@@ -125,7 +133,7 @@ def test_map_loss_is_equation_9() -> None:
 
 
 def test_mse_loss_is_equation_8() -> None:
-    network = LeNet5(output="rbf", loss="mse")
+    network = LeNet5(loss="mse")
     distances = torch.rand(5, 10)
     labels = torch.tensor([0, 3, 9, 3, 1])
     torch.testing.assert_close(network.loss(-distances, labels), distances[range(5), labels].mean())

@@ -65,7 +65,7 @@ def test_a_run_directory_holds_everything(run_command, digits: Path, tmp_path: P
     metrics = json.loads((run / "metrics.json").read_text())
     assert metrics["status"] == "completed"
     assert (metrics["model"], metrics["datamodule"], metrics["seed"]) == ("lenet5", "mnist", 0)
-    assert (metrics["parameters"], metrics["epochs"], metrics["steps"]) == (60_850, 3, 66)
+    assert (metrics["parameters"], metrics["epochs"], metrics["steps"]) == (60_000, 3, 66)
     assert metrics["images_per_second"] == pytest.approx(3 * 350 / metrics["train_seconds"])
     assert 0 <= metrics["test/accuracy"] <= 1
     assert f"{metrics['test/accuracy']:.4f}" in outcome.out
@@ -87,7 +87,7 @@ def test_what_tensorboard_shows(run_command, digits: Path, tmp_path: Path) -> No
     assert [event.step for event in shown.Scalars("train/loss")][:6] == [5, 10, 15, 20, 22, 27]
     assert len(shown.Scalars("val/accuracy")) == 3
     rates = [event.value for event in shown.Scalars("optimizer/learning_rate")]
-    assert max(rates) <= 0.001
+    assert max(rates) <= 0.003
     assert rates[-1] < rates[2]
 
     nodes = {node.name for node in shown_graph(shown).node}

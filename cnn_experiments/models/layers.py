@@ -13,9 +13,11 @@ Count = Annotated[int, Gt(0)]
 DropoutProbability = Annotated[float, Ge(0), Lt(1)]
 
 
-def layer(**parts: nn.Module | None) -> nn.Sequential:
-    """Chain the given parts into one layer that keeps their names; a part that is None is left out."""
-    return nn.Sequential(OrderedDict((name, part) for name, part in parts.items() if part is not None))
+class Layer(nn.Sequential):
+    """Parts that make up one layer of a paper's table, by name, in order; a part that is None is left out."""
+
+    def __init__(self, **parts: nn.Module | None) -> None:
+        super().__init__(OrderedDict((name, part) for name, part in parts.items() if part is not None))
 
 
 class ScaledTanh(nn.Module):

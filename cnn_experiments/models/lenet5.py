@@ -1,8 +1,7 @@
 """LeNet-5: LeCun, Bottou, Bengio, Haffner 1998, "Gradient-Based Learning Applied to Document Recognition".
 
-The defaults are the network that ``cnn-train`` trains when asked for nothing else. The paper's own has
-``output="rbf"`` and ``loss="map"``; the article's has ``subsampling="average"``, ``c3="full"``,
-``activation="tanh"``, ``c5_activation=False`` and ``init="article"``.
+The defaults are the paper's; the article's network has ``subsampling="average"``, ``c3="full"``,
+``activation="tanh"``, ``c5_activation=False``, ``output="linear"``, ``loss="cross_entropy"`` and ``init="article"``.
 """
 
 from typing import Literal
@@ -14,13 +13,13 @@ from cnn_experiments.models import Network
 from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
+    Layer,
     PartialConv2d,
     ScaledTanh,
     Subsampling,
     fan_in,
     initialise_as_he,
     initialise_as_the_article,
-    layer,
     weighted_layers,
 )
 
@@ -93,7 +92,7 @@ class LeNet5(Network):
         activation: ``scaled_tanh`` as in the paper, or ``tanh``.
         c5_activation: whether C5 has an activation; in the article it has none.
         output: ``rbf`` as in the paper, or ``linear``.
-        loss: ``cross_entropy``, or the paper's ``mse`` (equation 8) or ``map`` (equation 9), which need ``rbf``.
+        loss: the paper's ``map`` (equation 9) or ``mse`` (equation 8), which need ``rbf``; or ``cross_entropy``.
         map_constant: j of equation 9. The paper gives no value.
         dropout: probability of dropping a unit of F6 while training; 0 in the paper and in the article.
         init: ``paper`` (uniform within ±2.4 / fan-in, appendix A), ``article`` or ``he``.
@@ -110,8 +109,8 @@ class LeNet5(Network):
         c3: Literal["partial", "full"] = "partial",
         activation: Literal["scaled_tanh", "tanh"] = "scaled_tanh",
         c5_activation: bool = True,
-        output: Literal["linear", "rbf"] = "linear",
-        loss: Literal["cross_entropy", "map", "mse"] = "cross_entropy",
+        output: Literal["rbf", "linear"] = "rbf",
+        loss: Literal["map", "mse", "cross_entropy"] = "map",
         map_constant: float = 1.0,
         dropout: DropoutProbability = 0.0,
         init: Literal["paper", "article", "he"] = "paper",
@@ -126,17 +125,17 @@ class LeNet5(Network):
 
         def subsample(maps: int) -> nn.Module:
             if subsampling == "average":
-                return layer(pooling=nn.AvgPool2d(2))
-            return layer(pooling=Subsampling(maps), activation=squash())
+                return Layer(pooling=nn.AvgPool2d(2))
+            return Layer(pooling=Subsampling(maps), activation=squash())
 
         c3_convolution = nn.Conv2d(6, 16, 5) if c3 == "full" else PartialConv2d(C3_CONNECTIONS, 6, 5)
         # The paper's table                                                           maps@size   parameters
-        self.c1 = layer(convolution=nn.Conv2d(in_channels, 6, 5), activation=squash())  # 6@28×28         156
+        self.c1 = Layer(convolution=nn.Conv2d(in_channels, 6, 5), activation=squash())  # 6@28×28         156
         self.s2 = subsample(6)  # 6@14×14                                                                  12
-        self.c3 = layer(convolution=c3_convolution, activation=squash())  # 16@10×10                    1,516
+        self.c3 = Layer(convolution=c3_convolution, activation=squash())  # 16@10×10                    1,516
         self.s4 = subsample(16)  # 16@5×5                                                                  32
-        self.c5 = layer(convolution=nn.Conv2d(16, 120, 5), activation=squash() if c5_activation else None)  # 48,120
-        self.f6 = layer(flatten=nn.Flatten(), dense=nn.Linear(120, 84), activation=squash())  # 84      10,164
+        self.c5 = Layer(convolution=nn.Conv2d(16, 120, 5), activation=squash() if c5_activation else None)  # 48,120
+        self.f6 = Layer(flatten=nn.Flatten(), dense=nn.Linear(120, 84), activation=squash())  # 84      10,164
         self.dropout = nn.Dropout(dropout)
         self.output = RadialBasisFunctions() if output == "rbf" else nn.Linear(84, num_classes)  # 10         0 or 850
         {"paper": initialise_as_the_paper, "article": initialise_as_the_article, "he": initialise_as_he}[init](self)
