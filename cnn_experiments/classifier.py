@@ -47,8 +47,8 @@ class Training:
     """How a network is trained: those keys of the config group ``model`` that are not the network's own."""
 
     name: str
-    input_size: int
     compile: bool
+    channels_last: bool
     optimizer: dict[str, Any]
     schedule: Schedule
 
@@ -100,12 +100,22 @@ class Classifier(pl.LightningModule):
         ours = {key: value for key, value in model.items() if key in Training.__dataclass_fields__}
         self.training_settings = Training(**check(Training, ours, "model"))
         self.network: Network = build(model, "model", also=ours)
+        if self.training_settings.channels_last:
+            self.network.to(memory_format=torch.channels_last)
         self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
         self.train_metric, self.val_metric, self.test_metric = LossAndAccuracy(), LossAndAccuracy(), LossAndAccuracy()
         self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
 
     def forward(self, images: Tensor) -> Tensor:
-        return self.network(images)
+        """Scores (N, classes) of images (N, C, H, W), or of several views of each, (N, views, C, H, W).
+
+        For several views: the logarithm of the mean of their probabilities, as Krizhevsky and others 2012 (section
+        4.1) average the predictions on ten crops.
+        """
+        if images.dim() == 4:
+            return self.network(images)
+        scores = self.network(images.flatten(0, 1)).float().log_softmax(1).unflatten(0, images.shape[:2])
+        return scores.logsumexp(1) - math.log(images.shape[1])
 
     def setup(self, stage: str) -> None:
         if self.training_settings.compile:
@@ -119,8 +129,9 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
-        scores = self.network(images)
-        loss = self.network.loss(scores, labels)
+        output = self.network(images)
+        loss = self.network.loss(output, labels)
+        scores = output[0] if isinstance(output, tuple) else output  # the others are of auxiliary heads
         self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (batch_index + 1) % every == 0 or self.trainer.is_last_batch:
@@ -155,7 +166,7 @@ class Classifier(pl.LightningModule):
     def evaluate(self, metric: LossAndAccuracy, batch: tuple[Tensor, Tensor]) -> None:
         """Add a batch to the loss and accuracy of a whole set."""
         images, labels = batch
-        scores = self.network(images)
+        scores = self(images)
         metric.update(self.network.loss(scores, labels), right_answers(scores, labels), len(labels))
 
     def on_validation_epoch_end(self) -> None:

@@ -122,6 +122,7 @@ def name_of_sweep_job(number: int, overrides: str) -> str:
 
 
 OmegaConf.register_new_resolver("unique_name", unique_name)
+OmegaConf.register_new_resolver("with_margin", lambda side: round(side * 256 / 224))  # as Krizhevsky and others cut
 OmegaConf.register_new_resolver("name_of_sweep_job", name_of_sweep_job)
 OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value is not None))
 OmegaConf.register_new_resolver("unless", lambda condition, value: value if condition is None else None)

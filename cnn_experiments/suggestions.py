@@ -8,6 +8,8 @@ def suggest(word: str, known: Iterable[str]) -> str:
     """A sentence that names the known words most like the given one, or all of them where none is like it."""
     known = sorted(set(known))
     alike = difflib.get_close_matches(word, known, n=3, cutoff=0.6)
-    if alike:
+    if alike:  # the likeliest, and those that are about as likely
+        likeness = {other: difflib.SequenceMatcher(None, other, word).ratio() for other in alike}
+        alike = [other for other in alike if likeness[other] > likeness[alike[0]] - 0.05]
         return f"Did you mean {' or '.join(alike)}?"
     return f"Choose from: {', '.join(known)}."

@@ -1,5 +1,6 @@
 """cnn-summary: the layers of a network as a table, as the papers print it."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,7 +29,9 @@ class Row:
     """A layer: what it is, what it gives out, and what it costs for one image.
 
     ``connections`` counts as LeCun and others do: every input of every unit, and its bias. ``multiply_adds`` counts
-    the products of convolutions, dense layers, trained sub-sampling and RBF units.
+    the products of convolutions, dense layers, trained sub-sampling and RBF units. A row at a `depth` of 1 or more is
+    a part of the last row above it that is less deep, which counts it already. What is for training alone, as
+    auxiliary heads are, has no connections and multiply-adds: a tested network does not compute it.
     """
 
     name: str
@@ -42,6 +45,7 @@ class Row:
     parameters: int = 0
     connections: int = 0
     multiply_adds: int = 0
+    depth: int = 0
 
 
 def summarise(network: "nn.Module", image_shape: tuple[int, int, int]) -> list[Row]:
@@ -56,44 +60,69 @@ def summarise(network: "nn.Module", image_shape: tuple[int, int, int]) -> list[R
     rows = [Row("input", "image", image_shape[0], f"{image_shape[1]}×{image_shape[2]}")]
     outputs: dict[nn.Module, Tensor] = {}
 
-    def remember(module: "nn.Module", inputs: Any, output: "Tensor") -> None:
-        outputs[module] = output
+    def remember(module: "nn.Module", inputs: Any, output: Any) -> None:
+        if not isinstance(output, tuple):
+            outputs[module] = output
 
     hooks = [module.register_forward_hook(remember) for module in network.modules()]
     training = network.training
-    device = next(network.parameters()).device
-    with torch.no_grad():
-        network.eval()(torch.zeros(1, *image_shape, device=device))
+    images = torch.zeros(1, *image_shape, device=next(network.parameters()).device)
+    with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        network.eval()(images)
+        tested = set(outputs)
+        network.train()(images)  # computes what is for training alone, too
     network.train(training)
     for hook in hooks:
         hook.remove()
     for name, layer in network.named_children():
-        rows.append(describe(name, layer, outputs))
+        rows += describe(name, layer, outputs, tested)
     return rows
 
 
-def describe(name: str, layer: "nn.Module", outputs: "dict[nn.Module, Tensor]") -> Row:
-    """The row of one layer, given what each of its modules put out."""
+def describe(
+    name: str, layer: "nn.Module", outputs: "dict[nn.Module, Tensor]", tested: "Collection[nn.Module]", depth: int = 0
+) -> list[Row]:
+    """The rows of one layer and, if it is made of layers, of these.
+
+    Args:
+        name: of the layer.
+        layer: the layer.
+        outputs: what each module of the network puts out for one image.
+        tested: the modules that a network in testing computes.
+        depth: how many layers it is a part of.
+    """
     from torch import nn
 
-    parts = dict(layer.named_children()) or {kind_of(layer): layer}
-    working = {kind: part for kind, part in parts.items() if kind not in ("activation", "flatten")}
-    (kind, part), *_ = working.items()
+    if isinstance(layer, nn.Identity):  # the place of something that was left out
+        return []
     output = outputs[layer][0]
-    row = Row(
-        name, kind_of(part) if kind == "pooling" else kind, output.shape[0], "×".join(map(str, output.shape[1:])) or "1"
-    )
+    size = "×".join(map(str, output.shape[1:])) or "1"
+    row = Row(name, kind_of(layer), output.shape[0], size, depth=depth)
     row.parameters = sum(parameter.numel() for parameter in layer.parameters())
+    parts = dict(layer.named_children())
+    if any(dict(part.named_children()) for part in parts.values()):
+        inner = [describe(part_name, part, outputs, tested, depth + 1) for part_name, part in parts.items()]
+        row.connections = sum(rows[0].connections for rows in inner if rows)
+        row.multiply_adds = sum(rows[0].multiply_adds for rows in inner if rows)
+        if layer not in tested:
+            row.kind += ", training only"
+        return [row, *(part for rows in inner for part in rows)]
+    parts = parts or {kind_of(layer): layer}
+    (kind, part), *_ = [item for item in parts.items() if item[0] not in ("activation", "flatten", "padding")]
+    row.kind = kind if kind not in ("pool", "pooling") else kind_of(part)
     if isinstance(part, nn.Dropout):
         row.activation = f"p = {part.p}"
-        return row
+        return [row]
     if hasattr(part, "kernel_size"):
         row.kernel, row.stride = side(part.kernel_size), side(part.stride)
-        row.padding = side(getattr(part, "padding", 0))
+        row.padding = "same" if "padding" in parts else side(getattr(part, "padding", 0))
+    if getattr(part, "groups", 1) > 1:
+        row.kind += f" in {part.groups} groups"
     if "activation" in parts:
         row.activation = kind_of(parts["activation"])
-    row.connections, row.multiply_adds = count(part, outputs[part][0])
-    return row
+    if part in tested:
+        row.connections, row.multiply_adds = count(part, outputs[part][0])
+    return [row]
 
 
 def count(part: "nn.Module", output: "Tensor") -> tuple[int, int]:
@@ -120,10 +149,17 @@ def count(part: "nn.Module", output: "Tensor") -> tuple[int, int]:
 def kind_of(module: "nn.Module") -> str:
     """What a module is, in words."""
     names = {
+        "AdaptiveAvgPool2d": "global average pooling",
+        "AuxiliaryHead": "auxiliary head",
         "AvgPool2d": "average pooling",
         "Dropout": "dropout",
+        "Inception": "inception module",
+        "Layer": "convolutions",
         "Linear": "dense",
+        "LocalResponseNorm": "LRN",
+        "MaxPool2d": "max pooling",
         "RadialBasisFunctions": "RBF",
+        "ReLU": "ReLU",
         "ScaledTanh": "scaled tanh",
         "Subsampling": "sub-sampling",
         "Tanh": "tanh",
@@ -143,16 +179,16 @@ def print_table(title: str, rows: list[Row]) -> None:
     from rich.table import Table
 
     table = Table(title=title, show_footer=True)
-    table.add_column("layer", "total")
+    table.add_column("layer", "total", no_wrap=True)
     for heading in ("kind", "maps", "output", "kernel", "stride", "padding", "activation"):
         table.add_column(heading, justify="right" if heading == "maps" else "left", no_wrap=True)
     for heading in ("parameters", "connections", "multiply-adds"):
-        total = sum(getattr(row, heading.replace("-", "_")) for row in rows)
+        total = sum(getattr(row, heading.replace("-", "_")) for row in rows if not row.depth)
         table.add_column(heading, f"{total:,}", justify="right", no_wrap=True)
     for row in rows:
         numbers = (row.parameters, row.connections, row.multiply_adds)
         table.add_row(
-            row.name,
+            "  " * row.depth + row.name,
             row.kind,
             str(row.maps),
             row.size,
@@ -163,7 +199,7 @@ def print_table(title: str, rows: list[Row]) -> None:
             *(f"{number:,}" for number in numbers),
         )
     console = Console()
-    console.width = max(console.width, 130)
+    console.width = max(console.width, 160)
     console.print(table)
 
 

@@ -103,6 +103,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[report, checkpoints])
 
     datamodule.prepare_data()
+    datamodule.setup("fit")
     run.start(
         settings,
         model=settings["model"]["name"],
@@ -111,8 +112,9 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         parameters=sum(parameter.numel() for parameter in classifier.network.parameters()),
     )
     log.info("%s on %s in %s", settings["model"]["name"], settings["datamodule"]["name"], shown(run.directory))
+    datamodule.write_records(run.directory)
     if not last:
-        write_pages(logger.experiment, classifier.network, settings)
+        write_pages(logger.experiment, classifier.network, settings, datamodule.samples(16))
     try:
         trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)
         tested_checkpoint = run.best_checkpoint if run.best_checkpoint.exists() else run.last_checkpoint

@@ -56,20 +56,20 @@ class TestSplits:
 class TestOrder:
     def test_every_image_once_an_epoch_in_another_order_each_epoch(self) -> None:
         sampler = BatchSampler(103, 10, seed=5)
-        first = torch.cat(list(sampler))
+        first = torch.cat([draw.indices for draw in sampler])
         sampler.set_epoch(1)
-        second = torch.cat(list(sampler))
+        second = torch.cat([draw.indices for draw in sampler])
         assert sorted(first.tolist()) == sorted(second.tolist()) == list(range(103))
         assert not torch.equal(first, second)
         assert len(sampler) == 11
 
     def test_processes_share_what_one_would_have_done(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        alone = [set(batch.tolist()) for batch in BatchSampler(103, 20, seed=5)]
+        alone = [set(draw.indices.tolist()) for draw in BatchSampler(103, 20, seed=5)]
         shares = []
         for rank in range(2):
             sampler = BatchSampler(103, 10, seed=5)
             monkeypatch.setattr(sampler, "_processes", lambda rank=rank: (rank, 2))
-            shares.append([set(batch.tolist()) for batch in sampler])
+            shares.append([set(draw.indices.tolist()) for draw in sampler])
         assert [a | b for a, b in zip(*shares, strict=True)] == alone
         assert all(not a & b for a, b in zip(*shares, strict=True))
 
@@ -79,7 +79,7 @@ class TestOrder:
         state = torch.get_rng_state()
         loader = batch_loader(ImagesInMemory(images, torch.arange(50)), 8, workers, seed=2)
         labels = torch.cat([labels for _, labels in loader])
-        assert torch.equal(labels, torch.cat(list(BatchSampler(50, 8, seed=2))))
+        assert torch.equal(labels, torch.cat([draw.indices for draw in BatchSampler(50, 8, seed=2)]))
         assert torch.equal(state, torch.get_rng_state())
 
 
@@ -103,8 +103,16 @@ class TestMNIST:
         assert torch.equal(whole.validation.images, limited.validation.images)
 
     def test_odd_padding_is_refused(self, digits: Path) -> None:
-        with pytest.raises(ValueError, match="image_size=33"):
-            datamodule(digits, image_size=33)
+        with pytest.raises(ValueError, match="image_size=31"):
+            datamodule(digits, image_size=31)
+
+    def test_more_than_32_pixels_are_enlarged(self, digits: Path) -> None:
+        data = datamodule(digits, image_size=112)
+        data.setup()
+        images = data.prepare(data.training.images[:4])
+        assert images.shape == (4, 1, 112, 112)
+        small = datamodule(digits).scaled(data.training.images[:4])
+        assert images.mean().item() == pytest.approx(small.mean().item(), abs=0.01)
 
 
 class TestFiles:

@@ -1,6 +1,7 @@
 """Batches out of images that lie in memory, a whole batch at a time, in an order that comes from the seed alone."""
 
 from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -8,8 +9,15 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 
+class Draw(NamedTuple):
+    """Which images make up a batch, and where what is random about them comes from; None where nothing is."""
+
+    indices: Tensor
+    seed: tuple[int, ...] | None
+
+
 class ImagesInMemory(Dataset):
-    """Images (N, C, H, W) as bytes and labels (N,), fetched by a whole batch of indices at once."""
+    """Images (N, C, H, W) as bytes and labels (N,), fetched a whole batch at once."""
 
     def __init__(self, images: Tensor, labels: Tensor) -> None:
         self.images, self.labels = images, labels
@@ -17,12 +25,12 @@ class ImagesInMemory(Dataset):
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, indices: Tensor) -> tuple[Tensor, Tensor]:
-        return self.images.index_select(0, indices), self.labels.index_select(0, indices)
+    def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
+        return self.images.index_select(0, draw.indices), self.labels.index_select(0, draw.indices)
 
 
 class BatchSampler(Sampler):
-    """Batches of indices, in an order drawn from (seed, epoch); several processes share each batch out.
+    """Batches of images, in an order drawn from (seed, epoch); several processes share each batch out.
 
     With W processes a batch holds W times `batch_size` images, and each process takes every W-th of them, so that
     what one process would do with the larger batch, W processes do together. No image is drawn twice in an epoch.
@@ -46,13 +54,14 @@ class BatchSampler(Sampler):
             return torch.distributed.get_rank(), torch.distributed.get_world_size()
         return 0, 1
 
-    def __iter__(self) -> Iterator[Tensor]:
+    def __iter__(self) -> Iterator[Draw]:
         rank, processes = self._processes()
         order = np.arange(self.size)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, 2, self.epoch)).permutation(self.size)
-        for batch in torch.from_numpy(order).split(self.batch_size * processes)[: len(self)]:
-            yield batch[rank::processes]
+        for number, batch in enumerate(torch.from_numpy(order).split(self.batch_size * processes)[: len(self)]):
+            seed = None if self.seed is None else (self.seed, 3, self.epoch, number, rank)
+            yield Draw(batch[rank::processes], seed)
 
     def __len__(self) -> int:
         processes = self._processes()[1]
@@ -66,9 +75,9 @@ class BatchesInOrder(BatchSampler, SequentialSampler):  # type: ignore[misc]
 
 
 def batch_loader(
-    dataset: ImagesInMemory, batch_size: int, num_workers: int, seed: int | None = None, epoch: int = 0
+    dataset: Any, batch_size: int, num_workers: int, seed: int | None = None, epoch: int = 0
 ) -> DataLoader:
-    """Loader of whole batches; shuffled where a seed is given, from an epoch on."""
+    """Loader of a data set that takes a `Draw`; shuffled where a seed is given, from an epoch on."""
     sampler: BatchSampler = BatchesInOrder(len(dataset), batch_size)
     if seed is not None:
         sampler = BatchSampler(len(dataset), batch_size, seed, epoch)

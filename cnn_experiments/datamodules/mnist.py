@@ -3,23 +3,24 @@
 from pathlib import Path
 from typing import Annotated
 
-import pytorch_lightning as pl
-from annotated_types import Ge, Gt, Le
+import torch
+from annotated_types import Ge, Le
 from torch import Tensor
 from torch.nn import functional
-from torch.utils.data import DataLoader
 
 from cnn_experiments.datamodules import mnist_files
+from cnn_experiments.datamodules.base import BatchSize, ImageDataModule, Seed, Workers
 from cnn_experiments.datamodules.distortion import Distortion
-from cnn_experiments.datamodules.loading import ImagesInMemory, batch_loader
+from cnn_experiments.datamodules.loading import ImagesInMemory
 from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
 
 IMAGE_SIDE = 28
+PADDED_SIDE = 32  # as LeNet-5 has them; for larger networks the padded images are enlarged
 EVALUATION_BATCH_SIZE = 1000  # bounds the memory that evaluation needs; the figures do not depend on it
 
 
-class MNIST(pl.LightningDataModule):
-    """Digits as float images (N, 1, image_size, image_size), padded all round, and labels (N,) from 0 to 9.
+class MNIST(ImageDataModule):
+    """Digits as float images (N, 1, image_size, image_size), padded all round or enlarged, and labels (N,) from 0 to 9.
 
     Args:
         data_dir: folder of all data sets; the four files lie in ``MNIST/raw`` below it, as torchvision has them.
@@ -28,7 +29,7 @@ class MNIST(pl.LightningDataModule):
         batch_size: images in a batch, for each process.
         num_workers: processes that load; the images lie in memory, so 0 is fastest.
         seed: where the split, the order and the distortions come from.
-        image_size: side of the padded images, in pixels.
+        image_size: side of the images that the network sees, in pixels: padded up to 32, enlarged beyond.
         background: value of white paper (byte 0) and of the padding.
         ink: value of black ink (byte 255).
         validation_size: how many of the 60,000 training images are held out, stratified, to choose the best epoch.
@@ -41,9 +42,9 @@ class MNIST(pl.LightningDataModule):
         data_dir: str,
         num_classes: Annotated[int, Ge(10), Le(10)],
         channels: Annotated[int, Ge(1), Le(1)],
-        batch_size: Annotated[int, Gt(0)],
-        num_workers: Annotated[int, Ge(0)],
-        seed: Annotated[int, Ge(0), Le(2**32 - 1)],
+        batch_size: BatchSize,
+        num_workers: Workers,
+        seed: Seed,
         image_size: Annotated[int, Ge(IMAGE_SIDE)],
         background: float,
         ink: float,
@@ -51,22 +52,15 @@ class MNIST(pl.LightningDataModule):
         limit: Annotated[int, Ge(10)] | None,
         distortion: Distortion,
     ) -> None:
-        super().__init__()
-        if (image_size - IMAGE_SIDE) % 2:
+        super().__init__(batch_size, num_workers, seed, EVALUATION_BATCH_SIZE)
+        padded = min(image_size, PADDED_SIDE)
+        if padded % 2:
             raise ValueError(f"image_size={image_size} is odd, but 28 pixels are padded the same on both sides")
         self.folder = Path(data_dir) / "MNIST" / "raw"
-        self.batch_size, self.num_workers, self.seed = batch_size, num_workers, seed
-        self.margin = (image_size - IMAGE_SIDE) // 2
+        self.margin, self.image_size = (padded - IMAGE_SIDE) // 2, image_size
         self.background, self.ink = background, ink
         self.validation_size, self.limit, self.distortion = validation_size, limit, distortion
-        self.first_epoch = 0
         self.class_names = [str(digit) for digit in range(10)]
-
-    def state_dict(self) -> dict[str, int]:
-        return {"next_epoch": 0 if self.trainer is None else self.trainer.current_epoch + 1}
-
-    def load_state_dict(self, state_dict: dict[str, int]) -> None:
-        self.first_epoch = state_dict["next_epoch"]  # workers begin to load before Lightning says which epoch it is
 
     def prepare_data(self) -> None:
         """Make sure that the four files are there and are the right ones; fetch those that are missing."""
@@ -89,25 +83,33 @@ class MNIST(pl.LightningDataModule):
         images = functional.pad(images, (self.margin,) * 4)  # byte 0 is the background
         return images, mnist_files.read_labels(self.folder / f"{part}-labels-idx1-ubyte")
 
-    def train_dataloader(self) -> DataLoader:
-        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0  # always on the same images
-        seed = None if overfitting else self.seed
-        return batch_loader(self.training, self.batch_size, self.num_workers, seed, self.first_epoch)
-
-    def val_dataloader(self) -> DataLoader:
-        return batch_loader(self.validation, EVALUATION_BATCH_SIZE, self.num_workers)
-
-    def test_dataloader(self) -> DataLoader:
-        return batch_loader(self.testing, EVALUATION_BATCH_SIZE, self.num_workers)
-
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         """Bytes to network input, on the device; distorted while training."""
         images, labels = batch
-        prepared = self.prepare(images)
+        prepared = self.scaled(images)
         if self.distortion and self.trainer is not None and self.trainer.training:
             prepared = self.distortion(prepared, self.background)
-        return prepared, labels
+        return self.enlarged(prepared), labels
+
+    def samples(self, number: int) -> dict[str, Tensor]:
+        """Training images as they are, and, if they are distorted, as the network gets them."""
+        images = self.training.images[:number] / 255
+        if not self.distortion:
+            return {"before": images}
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            return {"before": images, "after": self.distortion(images, background=0.0).clamp(0, 1)}
 
     def prepare(self, images: Tensor) -> Tensor:
+        """Bytes to network input."""
+        return self.enlarged(self.scaled(images))
+
+    def scaled(self, images: Tensor) -> Tensor:
         """Bytes to floats between `background` (byte 0) and `ink` (byte 255)."""
         return (images * ((self.ink - self.background) / 255)).add_(self.background)
+
+    def enlarged(self, images: Tensor) -> Tensor:
+        """Images of the side that the network wants."""
+        if self.image_size <= PADDED_SIDE:
+            return images
+        return functional.interpolate(images, size=self.image_size, mode="bilinear")

@@ -2,10 +2,13 @@
 
 Every network answers to the same few calls:
 
-- ``network(images)``: scores, shape (N, classes); the higher a score, the likelier the class;
-- ``network.loss(scores, labels)``: the loss to train with, one number;
+- ``network(images)``: scores, shape (N, classes); the higher a score, the likelier the class. While training, a network
+  with auxiliary heads gives a tuple: its own scores, then theirs;
+- ``network.loss(output, labels)``: the loss to train with, one number;
 - ``network.named_children()``: its layers by the names of the literature, in the order of the paper's table.
 """
+
+from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,6 +17,6 @@ from torch.nn import functional
 class Network(nn.Module):
     """A network that tells images apart."""
 
-    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, output: Any, labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch: scores (N, classes), labels (N,) of class numbers."""
-        return functional.cross_entropy(scores, labels)
+        return functional.cross_entropy(output, labels)

@@ -86,6 +86,7 @@ class LeNet5(Network):
     Args:
         num_classes: number of classes; 10 with ``output="rbf"``, which has a bitmap for each digit.
         in_channels: colours of the images; 1 in the paper.
+        input_size: side of the images in pixels; F6 has room for 32 alone.
         subsampling: S2 and S4 as in the paper (``trained`` coefficient and bias, then the activation), or the plain
             ``average`` of the article.
         c3: ``partial`` connections of C3 to S2 by the paper's table I, or ``full``.
@@ -105,6 +106,7 @@ class LeNet5(Network):
         self,
         num_classes: Count = 10,
         in_channels: Count = 1,
+        input_size: Literal[32] = 32,
         subsampling: Literal["trained", "average"] = "trained",
         c3: Literal["partial", "full"] = "partial",
         activation: Literal["scaled_tanh", "tanh"] = "scaled_tanh",
@@ -145,15 +147,15 @@ class LeNet5(Network):
         features = self.f6(self.c5(maps))
         return self.output(self.dropout(features))
 
-    def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
         """Mean loss of a batch: scores (N, num_classes), labels (N,) of class numbers."""
         if self.loss_name == "cross_entropy":
-            return super().loss(scores, labels)
-        distance = -scores.gather(1, labels[:, None])[:, 0]  # y of the right class
+            return super().loss(output, labels)
+        distance = -output.gather(1, labels[:, None])[:, 0]  # y of the right class
         if self.loss_name == "mse":
             return distance.mean()
-        rubbish = scores.new_full((len(scores), 1), -self.map_constant)  # a class of its own for what is no digit
-        return (distance + torch.cat([scores, rubbish], 1).logsumexp(1)).mean()
+        rubbish = output.new_full((len(output), 1), -self.map_constant)  # a class of its own for what is no digit
+        return (distance + torch.cat([output, rubbish], 1).logsumexp(1)).mean()
 
 
 @torch.no_grad()

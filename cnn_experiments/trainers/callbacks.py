@@ -15,6 +15,7 @@ from pytorch_lightning.loggers import TensorBoardLogger
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
+from torchvision.utils import make_grid
 
 from cnn_experiments.configs import flatten
 from cnn_experiments.runs import MACHINE_KEYS, Run
@@ -155,14 +156,19 @@ REPEATED_KEYS = (
 )
 
 
-def write_pages(writer: SummaryWriter, network: nn.Module, config: dict[str, Any]) -> None:
-    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters.
+def write_pages(
+    writer: SummaryWriter, network: nn.Module, config: dict[str, Any], samples: dict[str, torch.Tensor]
+) -> None:
+    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters, samples.
 
     Args:
         writer: where to.
         network: a network on the CPU.
         config: the resolved config, in plain containers.
+        samples: pictures of training images by name, (N, C, H, W), from 0 to 1.
     """
+    for name, images in samples.items():
+        writer.add_image(f"samples/{name}", make_grid(images, nrow=8, pad_value=0.5))
     writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
     # HParams takes numbers, truth values and text; what cannot make runs differ would only crowd its table.
     settings = {

@@ -3,7 +3,7 @@
 import logging
 import sys
 import warnings
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pytorch_lightning as pl
 import torch
@@ -43,9 +43,12 @@ def build_trainer(settings: dict[str, Any], **more: Any) -> pl.Trainer:
     quiet_lightning()
     settings = dict(settings)
     gpus = convert_gpus(settings.pop("gpus"))
-    lightning = check(pl.Trainer, settings, "trainer")
+    precision = settings["precision"]
+    lightning = check(pl.Trainer, {**settings, "precision": None if precision == "auto" else precision}, "trainer")
     refuse_unknown(lightning, set(lightning) - SET_HERE, "trainer")
     accelerator, devices = choose_devices(gpus, lightning.pop("devices"))
+    if precision == "auto":
+        lightning["precision"] = fastest_precision(accelerator)
     show_progress = lightning.pop("enable_progress_bar") and sys.stderr.isatty()
     try:
         return pl.Trainer(
@@ -87,6 +90,15 @@ def choose_devices(gpus: int | list[int] | None, cpus: Any) -> tuple[str, Any]:
         have = {0: "no GPU", 1: "one GPU, number 0"}.get(available, f"{available} GPUs, 0 to {available - 1}")
         raise UserError(f"trainer.gpus={gpus}: this machine has {have}. Use trainer.gpus=0 for the CPU")
     return ("mps", 1) if mac else ("gpu", wanted)
+
+
+def fastest_precision(accelerator: str) -> Literal["bf16-mixed", "32-true"]:
+    """What `trainer.precision=auto` is: bf16-mixed where the hardware computes in bf16, 32-true elsewhere."""
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    capabilities = torch.cpu.get_capabilities()
+    has_units = any(capabilities.get(unit) for unit in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+    return "bf16-mixed" if accelerator == "cpu" and has_units else "32-true"
 
 
 def test_figures(trainer: pl.Trainer) -> dict[str, float]:

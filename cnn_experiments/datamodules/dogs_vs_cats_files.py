@@ -1,0 +1,221 @@
+"""Where the photographs of Dogs vs. Cats are, in any of the forms that people have them in, and where to get them."""
+
+import hashlib
+import os
+import re
+import shutil
+import stat
+import tempfile
+import urllib.request
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import NoReturn
+
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+
+from cnn_experiments.datamodules.image_cache import Photograph
+from cnn_experiments.datamodules.photographs import is_image_name
+from cnn_experiments.errors import ExperimentError, UserError
+
+MICROSOFT = (
+    "https://download.microsoft.com/download/3/E/1/3E1C3F21-ECDB-4869-8368-6DEBA77B919F/kagglecatsanddogs_5340.zip"
+)
+MICROSOFT_SHA256 = "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"
+ARCHIVES = ("dogs-vs-cats.zip", "train.zip", "kagglecatsanddogs_5340.zip")  # the first of these that is there is used
+TIMEOUT_SECONDS = 30
+WAYS_TO_PROVIDE = (
+    "Provide the photographs in one of three ways: Kaggle's dogs-vs-cats.zip, train.zip or train/; Microsoft's "
+    "kagglecatsanddogs_5340.zip or PetImages/; or any folder with one sub-folder for each class. Put it into {place}, "
+    "or say where it is with datamodule.source=PATH or the environment variable DOGS_VS_CATS"
+)
+
+
+def find_photographs(source: str | None, data_dir: Path) -> tuple[Path, list[Photograph]]:
+    """The folder the photographs lie in, and every file in it with its class; fetched if there are none.
+
+    Args:
+        source: a folder or an archive anywhere, which is never written to; None for what lies in
+            ``<data_dir>/dogs_vs_cats``, or else for what can be downloaded.
+        data_dir: where archives are downloaded and unpacked to.
+
+    Raises:
+        UserError: `source` does not exist or holds nothing of the kind.
+        ExperimentError: nothing could be downloaded.
+    """
+    own = data_dir / "dogs_vs_cats"
+    if source is not None:
+        place = Path(source).expanduser()
+        if not place.exists():
+            raise UserError(f"datamodule.source={source}: there is no such folder or archive")
+        folder = _folder_of(place, data_dir)
+        if folder is None:
+            _refuse(place, "datamodule.source")
+    else:
+        folder = _folder_of(own, data_dir) if own.is_dir() else None
+        folder = folder or _folder_of(_download(own), data_dir)
+        if folder is None:
+            _refuse(own, "datamodule.data_dir")
+    return folder, _photographs_in(folder)
+
+
+def _refuse(place: Path, key: str) -> NoReturn:
+    raise UserError(f"{key}: {place} holds no photographs of dogs and cats. {WAYS_TO_PROVIDE.format(place=place)}")
+
+
+def _folder_of(place: Path, data_dir: Path) -> Path | None:
+    """The folder that holds the photographs themselves, or their class folders; None where there is none."""
+    if place.is_file():
+        return _folder_of(_unpacked(place, data_dir), data_dir)
+    if _has_class_names(place):
+        return place
+    for inner in ("train", "PetImages"):
+        if (place / inner).is_dir() and (found := _folder_of(place / inner, data_dir)):
+            return found
+    for archive in ARCHIVES:
+        if (place / archive).is_file():
+            return _folder_of(place / archive, data_dir)
+    return place if len(_class_folders(place)) > 1 else None
+
+
+def _has_class_names(folder: Path) -> bool:
+    """Whether files named as Kaggle's lie there, ``cat.0.jpg``."""
+    with os.scandir(folder) as files:
+        return any(_class_in_name(file.name) for file in files if not file.is_dir())
+
+
+def _class_in_name(name: str) -> str | None:
+    match = re.match(r"(cat|dog)[._-]?\d", name, re.IGNORECASE)
+    return match[1].lower() if match else None
+
+
+def _class_folders(folder: Path) -> list[Path]:
+    inside = (inner for inner in folder.iterdir() if inner.is_dir())
+    return sorted(inner for inner in inside if not inner.name.startswith((".", "__")))
+
+
+def _photographs_in(folder: Path) -> list[Photograph]:
+    """Every file with its class, in the order of classes and names (numbers in them by size)."""
+    if _has_class_names(folder):
+        photographs = [Photograph(file, _class_in_name(file.name)) for file in folder.iterdir() if file.is_file()]
+        for label in ("cat", "dog"):
+            if not any(photograph.label == label for photograph in photographs):
+                raise UserError(f"datamodule.source: {folder} has no {label}s (files named {label}.0.jpg and so on)")
+    else:
+        photographs = []
+        for inner in _class_folders(folder):
+            files = [file for file in inner.rglob("*") if file.is_file()]
+            if not any(is_image_name(file.name) for file in files):
+                raise UserError(
+                    f"datamodule.source: the class folder {inner} has no images. Put some in, or remove the folder"
+                )
+            photographs += [Photograph(file, inner.name.lower()) for file in files]
+    return sorted(photographs, key=_natural)
+
+
+def _natural(photograph: Photograph) -> list[str | tuple[int, str]]:
+    path = str(photograph.path)
+    return [f"{int(part):012d}" if part.isdigit() else part for part in re.split(r"(\d+)", path)]
+
+
+def _unpacked(archive: Path, data_dir: Path) -> Path:
+    """The folder that an archive has been unpacked to, under `data_dir`.
+
+    Raises:
+        UserError: it is no sound archive, or one that reaches outside its folder, or the disk has no room.
+    """
+    status = archive.stat()
+    identity = hashlib.sha256(f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
+    target = data_dir / "unpacked" / f"{archive.stem}-{identity[:12]}"
+    if target.is_dir():
+        return target
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with zipfile.ZipFile(archive) as packed, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
+            members = [member for member in packed.infolist() if not member.is_dir()]
+            _refuse_dangerous(members, archive)
+            needed = sum(member.file_size for member in members)
+            if needed > shutil.disk_usage(scratch).free:
+                raise UserError(
+                    f"datamodule.data_dir: {archive} takes {needed / 2**30:.1f} GiB unpacked, more than the disk of "
+                    f"{target.parent} has left. Make room, or choose another folder"
+                )
+            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+                for member in progress.track(members, description=f"unpacking {archive.name}"):
+                    packed.extract(member, scratch)
+            os.chmod(scratch, 0o755)
+            os.rename(scratch, target)
+            os.mkdir(scratch)  # for TemporaryDirectory to remove
+    except (zipfile.BadZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+        raise UserError(f"datamodule.source: {archive} is no sound zip archive ({error}). Fetch it again") from error
+    except OSError as error:
+        if target.is_dir():  # another process was faster
+            return target
+        raise UserError(
+            f"datamodule.data_dir: cannot unpack {archive} to {target} ({error.strerror or error}). Choose another "
+            "folder or make room"
+        ) from error
+    return target
+
+
+def _refuse_dangerous(members: list[zipfile.ZipInfo], archive: Path) -> None:
+    for member in members:
+        path = PurePosixPath(member.filename.replace("\\", "/"))
+        is_link = stat.S_ISLNK(member.external_attr >> 16)
+        if path.is_absolute() or ".." in path.parts or ":" in path.parts[0] or is_link:
+            what = "is a link" if is_link else "lies outside it"
+            raise UserError(f"datamodule.source: {archive}: its member {member.filename} {what}. Nothing was unpacked")
+
+
+def _download(folder: Path) -> Path:
+    """Kaggle's archive if kagglehub is installed and lets us, or else Microsoft's; in `folder`."""
+    failures = []
+    try:
+        import kagglehub
+    except ImportError:
+        failures.append("  Kaggle: needs the extra, pip install 'cnn-experiments[kaggle]', and an account there")
+    else:
+        try:
+            return Path(kagglehub.competition_download("dogs-vs-cats"))
+        except Exception as error:  # kagglehub raises its own and its libraries' errors
+            failures.append(f"  Kaggle, through kagglehub: {error}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        return _download_microsoft(folder / "kagglecatsanddogs_5340.zip")
+    except (OSError, ExperimentError) as error:
+        failures.append(f"  {MICROSOFT}: {error}")
+    raise ExperimentError(
+        "Dogs vs. Cats could not be downloaded. Tried:\n"
+        + "\n".join(failures)
+        + "\n"
+        + WAYS_TO_PROVIDE.format(place=folder)
+    )
+
+
+def _download_microsoft(file: Path) -> Path:
+    """Download Microsoft's archive, going on where an earlier download stopped; it is checked as a whole."""
+    part = file.with_name(f"{file.name}.part")
+    begun = part.stat().st_size if part.exists() else 0
+    request = urllib.request.Request(MICROSOFT, headers={"Range": f"bytes={begun}-"} if begun else {})
+    try:
+        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
+    except urllib.error.HTTPError as error:
+        if error.code != 416:  # there is nothing after what we have
+            raise
+    else:
+        with answer, part.open("ab" if answer.status == 206 else "wb") as target:
+            total = int(answer.headers.get("Content-Length", 0)) + target.tell()
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+            with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+                task = progress.add_task(f"downloading {file.name}", total=total, completed=target.tell())
+                while block := answer.read(1 << 20):
+                    target.write(block)
+                    progress.advance(task, len(block))
+    with part.open("rb") as stream:
+        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    if found != MICROSOFT_SHA256:
+        part.unlink()
+        raise ExperimentError(f"what came is damaged (SHA-256 {found}) and was deleted; try again")
+    os.replace(part, file)
+    return file
