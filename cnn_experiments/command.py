@@ -32,24 +32,29 @@ def command(config_name: str) -> Callable[[Callable[[DictConfig], Any]], Callabl
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        began = False
+        began, problem = False, None
 
         @functools.wraps(function)
         def task(config: DictConfig) -> Any:
-            nonlocal began
+            nonlocal began, problem
             began = True
-            return function(config)
+            try:
+                return function(config)
+            except ExperimentError as error:
+                problem = error  # raised again below: Hydra would write more about it than its one message
 
         hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)
         run_with_hydra = hydra_main(task)
 
         @functools.wraps(function)
         def main() -> None:
-            nonlocal began
-            began = False
+            nonlocal began, problem
+            began, problem = False, None
             os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print; the message is ours to write
             try:
                 run_with_hydra()
+                if problem is not None:
+                    raise problem
             except KeyboardInterrupt as interruption:
                 fail(str(interruption) or "Interrupted.", 130)
             except UserError as error:
@@ -122,6 +127,7 @@ def name_of_sweep_job(number: int, overrides: str) -> str:
 
 
 OmegaConf.register_new_resolver("unique_name", unique_name)
+OmegaConf.register_new_resolver("length", len)
 OmegaConf.register_new_resolver("with_margin", lambda side: round(side * 256 / 224))  # as Krizhevsky and others cut
 OmegaConf.register_new_resolver("name_of_sweep_job", name_of_sweep_job)
 OmegaConf.register_new_resolver("first", lambda *values: next(value for value in values if value is not None))

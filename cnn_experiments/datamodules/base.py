@@ -1,23 +1,24 @@
 """What all data sets share: three parts, whole batches, an order that a resumed run goes on with."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
+import numpy as np
 import pytorch_lightning as pl
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from cnn_experiments.datamodules.loading import batch_loader
+from cnn_experiments.datamodules.loading import Draw, batch_loader
 
 BatchSize = Annotated[int, Gt(0)]
 Workers = Annotated[int, Ge(0)]
 Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 
 
-class ImageDataModule(pl.LightningDataModule):
+class ImageDataModule(pl.LightningDataModule, ABC):
     """Three data sets, ``training``, ``validation`` and ``testing``, each with ``labels``, and the classes' names.
 
     Args:
@@ -58,6 +59,26 @@ class ImageDataModule(pl.LightningDataModule):
     @abstractmethod
     def samples(self, number: int) -> dict[str, Tensor]:
         """Some training images as they lie in memory, and as the network gets them; (N, C, H, W), from 0 to 1 each."""
+
+    def gallery(self, number: int) -> list[np.ndarray]:
+        """For each class its first training images, at most so many: (N, H, W, C), from 0 to 1."""
+        rows = [(self.training.labels == label).nonzero()[:number, 0] for label in range(len(self.class_names))]
+        return [(self.training[Draw(row, None)][0] / 255).permute(0, 2, 3, 1).numpy() for row in rows]
+
+    def draw(self, directory: Path) -> None:
+        """Draw what is peculiar to this data set into a directory; there may be nothing."""
+
+    @abstractmethod
+    def load(self, file: Path) -> Tensor:
+        """An image anywhere as bytes (C, H, W), as `prepare_test` takes them.
+
+        Raises:
+            UnusableImageError: it cannot be read; the message says why.
+        """
+
+    @abstractmethod
+    def prepare_test(self, images: Tensor) -> Tensor:
+        """Bytes (N, C, H, W) to network input as in the test: (N, C, side, side), or several views of each."""
 
     def records(self) -> Iterator[tuple[str, str]]:
         """What a run directory is to hold about the data: names of files and their contents."""

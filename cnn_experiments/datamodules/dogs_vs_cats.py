@@ -60,6 +60,7 @@ class DogsVsCats(ImageDataModule):
     Args:
         data_dir: folder of all data sets; downloads and caches go there.
         source: a folder or an archive anywhere; None for ``<data_dir>/dogs_vs_cats``, or a download.
+        class_names: what the classes are called; their folders, or files, are called the same, in either number.
         num_classes: how many classes there are; networks read it from here.
         channels: 3; likewise.
         batch_size: images in a batch, for each process.
@@ -85,6 +86,7 @@ class DogsVsCats(ImageDataModule):
         self,
         data_dir: str,
         source: str | None,
+        class_names: list[str],
         num_classes: Annotated[int, Ge(2)],
         channels: Annotated[int, Ge(3), Le(3)],
         batch_size: BatchSize,
@@ -109,7 +111,9 @@ class DogsVsCats(ImageDataModule):
                 f"resizing.size={resizing.size} is smaller than the {image_size} pixels that the network sees "
                 "(model.input_size): make it larger, or that smaller"
             )
-        self.data_dir, self.source, self.num_classes = Path(data_dir), source, num_classes
+        if num_classes != len(class_names):
+            raise ValueError(f"num_classes={num_classes}, but there are {len(class_names)} class_names: set those")
+        self.data_dir, self.source, self.class_names = Path(data_dir), source, class_names
         self.image_size, self.resizing = image_size, resizing
         self.largest_side, self.smallest_side, self.drop_mislabelled = largest_side, smallest_side, drop_mislabelled
         self.test_size, self.validation_size, self.limit = test_size, validation_size, limit
@@ -137,15 +141,23 @@ class DogsVsCats(ImageDataModule):
                 f"datamodule.source: none of the {len(self.entries)} files in {self.root} can be used. The first, "
                 f"{self.entries[0].file}: {self.entries[0].reason}"
             )
-        self.class_names = sorted({str(entry.label) for entry in self.used})
-        if len(self.class_names) != self.num_classes:
+        labels = sorted({str(entry.label) for entry in self.used})
+        self.class_of = {label: self._class_called(label) for label in labels}
+        if None in self.class_of.values() or len(labels) != len(self.class_names):
             raise UserError(
-                f"datamodule.num_classes={self.num_classes}: {self.root} has {len(self.class_names)} classes with "
-                f"photographs that can be used ({', '.join(self.class_names[:5])}). Set datamodule.num_classes="
-                f"{len(self.class_names)}, or give another folder"
+                f"datamodule.class_names=[{','.join(self.class_names)}]: the photographs in {self.root} that can be "
+                f"used are of {', '.join(labels)}. Set datamodule.class_names=[{','.join(labels)}], or give another "
+                "folder"
             )
-        if aside := len(self.entries) - len(self.used):
-            log.info("%d of %s files are set aside: set_aside.csv says why", aside, f"{len(self.entries):,}")
+        self.set_aside = [entry for entry in self.entries if entry.reason is not None]
+        if self.set_aside:
+            numbers = f"{len(self.set_aside):,}", f"{len(self.entries):,}"
+            log.info("%s of %s files are set aside: set_aside.csv says why", *numbers)
+
+    def _class_called(self, label: str) -> int | None:
+        """The number of the class that a folder or file is called after, in the singular or in the plural."""
+        names = [name.lower() for name in self.class_names]
+        return next((names.index(name) for name in (label, label.removesuffix("s")) if name in names), None)
 
     def _reason_against(self, entry: Entry) -> str | None:
         if self.largest_side is not None and max(entry.width, entry.height) > self.largest_side:
@@ -162,13 +174,13 @@ class DogsVsCats(ImageDataModule):
             return
         self.prepare_data()
         assert self.cache is not None
-        labels = np.array([self.class_names.index(str(entry.label)) for entry in self.used])
+        labels = np.array([self.class_of[str(entry.label)] for entry in self.used])
         rows = np.array([entry.row for entry in self.used])
         test_size, validation_size = (
             size if isinstance(size, int) else round(size * len(labels))
             for size in (self.test_size, self.validation_size)
         )
-        if test_size + validation_size + self.num_classes > len(labels):
+        if test_size + validation_size + len(self.class_names) > len(labels):
             raise UserError(
                 f"datamodule.test_size={self.test_size}, datamodule.validation_size={self.validation_size}: of "
                 f"{len(labels)} photographs nothing is left to train on. Make them smaller"
@@ -202,7 +214,7 @@ class DogsVsCats(ImageDataModule):
             "set_aside.csv",
             _as_csv(
                 ["file", "class", "width", "height", "reason"],
-                [[e.file, e.label, e.width, e.height, e.reason] for e in self.entries if e.reason is not None],
+                [[e.file, e.label, e.width, e.height, e.reason] for e in self.set_aside],
             ),
         )
 
@@ -211,8 +223,9 @@ class DogsVsCats(ImageDataModule):
         images, labels = batch
         if self.trainer is not None and self.trainer.training:
             return self.normalise(self.lit(self.cut(images, 1))), labels
-        crops = self.test_crops if self.trainer is not None and self.trainer.testing else 1
-        return self.prepare(images, crops), labels
+        if self.trainer is not None and self.trainer.testing:
+            return self.prepare_test(images), labels
+        return self.prepare(images), labels
 
     def lit(self, images: Tensor) -> Tensor:
         """Bytes to floats from 0 to 1, in another light for each image."""
@@ -226,6 +239,10 @@ class DogsVsCats(ImageDataModule):
     def prepare(self, images: Tensor, crops: int = 1) -> Tensor:
         """Bytes (N, 3, size, size) to network input: (N, 3, image_size, image_size), or (N, crops, 3, ...)."""
         return self.normalise(self.cut(images, crops) / 255)
+
+    def prepare_test(self, images: Tensor) -> Tensor:
+        """Bytes to network input, in as many views as the test has."""
+        return self.prepare(images, self.test_crops)
 
     def cut(self, images: Tensor, crops: int) -> Tensor:
         """Windows of the network's size: the middle; with `crops` 2 its mirror image; with 10 the corners too."""
@@ -247,12 +264,15 @@ class DogsVsCats(ImageDataModule):
             torch.manual_seed(self.seed)
             return {"before": self.cut(before, 1) / 255, "after": self.lit(after).clamp(0, 1)}
 
-    def load(self, file: Path) -> Tensor:
-        """A photograph anywhere as bytes (3, size, size), as `prepare` takes them.
+    def draw(self, directory: Path) -> None:
+        """Draw widths against heights, and what was set aside."""
+        from cnn_experiments.datamodules.pictures import draw_set_aside, draw_sizes
 
-        Raises:
-            UnusableImageError: it cannot be read; the message says why.
-        """
+        draw_sizes(self.used, self.image_size, directory / "sizes.png")
+        if self.set_aside:
+            draw_set_aside(self.set_aside, self.root, directory / "set_aside.png")
+
+    def load(self, file: Path) -> Tensor:
         return torch.from_numpy(self.resizing(read_photograph(file))).permute(2, 0, 1)
 
 

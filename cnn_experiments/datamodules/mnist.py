@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 from annotated_types import Ge, Le
 from torch import Tensor
@@ -12,6 +13,8 @@ from cnn_experiments.datamodules import mnist_files
 from cnn_experiments.datamodules.base import BatchSize, ImageDataModule, Seed, Workers
 from cnn_experiments.datamodules.distortion import Distortion
 from cnn_experiments.datamodules.loading import ImagesInMemory
+from cnn_experiments.datamodules.photographs import read_photograph
+from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
 
 IMAGE_SIDE = 28
@@ -100,9 +103,19 @@ class MNIST(ImageDataModule):
             torch.manual_seed(self.seed)
             return {"before": images, "after": self.distortion(images, background=0.0).clamp(0, 1)}
 
+    def load(self, file: Path) -> Tensor:
+        """A picture of a digit; where its paper is bright and its ink dark, it is inverted, as MNIST has it."""
+        square = Resizing("shorter_side", IMAGE_SIDE, "area")(read_photograph(file))
+        grey = square.mean(2)
+        if np.median(grey) > 127:
+            grey = 255 - grey
+        return functional.pad(torch.from_numpy(grey.round().astype(np.uint8))[None], (self.margin,) * 4)
+
     def prepare(self, images: Tensor) -> Tensor:
         """Bytes to network input."""
         return self.enlarged(self.scaled(images))
+
+    prepare_test = prepare
 
     def scaled(self, images: Tensor) -> Tensor:
         """Bytes to floats between `background` (byte 0) and `ink` (byte 255)."""

@@ -113,6 +113,7 @@ def quiet_lightning() -> None:
             logger.setLevel(logging.WARNING)
     for message in (
         ".*treespec.*LeafSpec.*is deprecated",  # about Lightning's own code
+        "The number of training batches .* is smaller than the logging interval",  # we log the last one, too
         ".*does not have many workers",  # the images lie in memory: workers would only copy them
         "Checkpoint directory .* exists and is not empty",  # a resumed run
     ):
