@@ -33,7 +33,7 @@ benchmark: .venv/ready      ## time an epoch beside other ways to train
 
 lock:                       ## choose new versions of everything
 	uv pip compile --universal --python-version 3.11 --generate-hashes --upgrade --quiet \
-		--extra development pyproject.toml -o requirements.lock
+		--all-extras pyproject.toml -o requirements.lock
 
 clean:                      ## remove what setup made; data and outputs stay
 	rm -rf .venv .uv

@@ -142,10 +142,11 @@ def main(epochs: int) -> None:
     images = torch.cat([datamodule.prepare(part) for part in datamodule.training.images.split(1000)])
     labels = datamodule.training.labels
 
-    report = EpochReport()
-    beside = Beside(report, {"bare": BareLoop(config, images, labels), "per sample": PerSample(config, len(labels))})
+    others = {"bare": BareLoop(config, images, labels), "per sample": PerSample(config, len(labels))}
     with tempfile.TemporaryDirectory() as scratch:
-        callbacks = [report, beside, BestAndLast(Run(Path(scratch)))]
+        report = EpochReport(Run(Path(scratch)))
+        beside = Beside(report, others)
+        callbacks = [build(config["logging"], "logging"), report, beside, BestAndLast(Run(Path(scratch)))]
         logger = RunDirectoryLogger(Path(scratch), first_step=0)
         build_trainer(config["trainer"], logger=logger, callbacks=callbacks).fit(Classifier(config), datamodule)
     median = {name: statistics.median(values) for name, values in beside.seconds.items()}

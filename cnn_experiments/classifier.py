@@ -76,6 +76,25 @@ class LossAndAccuracy(Metric):
         return {"loss": self.loss / self.images, "accuracy": self.right / self.images}
 
 
+class Confusion(Metric):
+    """How often each class (row) was taken for each (column), over many batches and all processes."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch: scores (N, classes), labels (N,)."""
+        pairs = labels * len(self.counts) + scores.argmax(1)
+        self.counts += pairs.bincount(minlength=self.counts.numel()).view_as(self.counts)
+
+    def compute(self) -> Tensor:
+        return self.counts
+
+
 def right_answers(scores: Tensor, labels: Tensor) -> Tensor:
     """How many of the highest scores (N, classes) are those of the labels (N,)."""
     return (scores.argmax(1) == labels).sum()
@@ -104,6 +123,8 @@ class Classifier(pl.LightningModule):
             self.network.to(memory_format=torch.channels_last)
         self.build_optimizer([nn.Parameter(torch.zeros(1))])  # refuses wrong settings before anything is loaded
         self.train_metric, self.val_metric, self.test_metric = LossAndAccuracy(), LossAndAccuracy(), LossAndAccuracy()
+        self.confusion_metric = Confusion(model["num_classes"])
+        self.confusion: dict[str, Tensor] = {}  # of the last validation, ``val``, and of the test, ``test``
         self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
 
     def forward(self, images: Tensor) -> Tensor:
@@ -160,14 +181,16 @@ class Classifier(pl.LightningModule):
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         self.evaluate(self.val_metric, batch)
 
-    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
-        self.evaluate(self.test_metric, batch)
+    def test_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        return self.evaluate(self.test_metric, batch)
 
-    def evaluate(self, metric: LossAndAccuracy, batch: tuple[Tensor, Tensor]) -> None:
-        """Add a batch to the loss and accuracy of a whole set."""
+    def evaluate(self, metric: LossAndAccuracy, batch: tuple[Tensor, Tensor]) -> Tensor:
+        """Add a batch to the figures of a whole set; give its scores."""
         images, labels = batch
         scores = self(images)
         metric.update(self.network.loss(scores, labels), right_answers(scores, labels), len(labels))
+        self.confusion_metric.update(scores, labels)
+        return scores
 
     def on_validation_epoch_end(self) -> None:
         self.log_evaluation("val", self.val_metric)
@@ -182,6 +205,8 @@ class Classifier(pl.LightningModule):
         if self.logger is not None:
             self.logger.log_metrics({name: float(value) for name, value in scalars.items()}, self.global_step)
         metric.reset()
+        self.confusion[stage] = self.confusion_metric.compute().cpu()
+        self.confusion_metric.reset()
 
     def build_optimizer(self, parameters: Iterable[nn.Parameter]) -> torch.optim.Optimizer:
         """The optimizer of the config, for the given parameters."""

@@ -2,6 +2,7 @@
 
 config.yaml             the resolved config
 metrics.json            status and figures
+history.csv             figures of each epoch
 checkpoints/best.ckpt   weights of the best epoch on the validation images
 checkpoints/last.ckpt   everything, at the end of the last finished epoch
 events.out.tfevents.*   TensorBoard's
@@ -37,6 +38,7 @@ class Run:
         self.directory = directory
         self.config_file = directory / "config.yaml"
         self.metrics_file = directory / "metrics.json"
+        self.history_file = directory / "history.csv"
         self.best_checkpoint = directory / "checkpoints" / "best.ckpt"
         self.last_checkpoint = directory / "checkpoints" / "last.ckpt"
 

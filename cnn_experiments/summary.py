@@ -20,8 +20,21 @@ def main(config: DictConfig) -> None:
 
     settings = plain(config)
     model = settings["model"]
-    rows = summarise(Classifier(settings).network, (model["in_channels"], model["input_size"], model["input_size"]))
-    print_table(model["name"], rows)
+    print_table(model["name"], summarise(Classifier(settings).network, image_shape(model)))
+
+
+def image_shape(model: dict[str, Any]) -> tuple[int, int, int]:
+    """Channels, height and width of the images that a network is made for, by its config group."""
+    return model["in_channels"], model["input_size"], model["input_size"]
+
+
+def size_of(network: "nn.Module", model: dict[str, Any]) -> dict[str, int]:
+    """How large a network is: its ``parameters``, and its ``multiply_adds`` for one image in testing."""
+    rows = summarise(network, image_shape(model))
+    return {
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "multiply_adds": sum(row.multiply_adds for row in rows if not row.depth),
+    }
 
 
 @dataclass
@@ -93,6 +106,8 @@ def describe(
     """
     from torch import nn
 
+    from cnn_experiments.models.layers import is_layer
+
     if isinstance(layer, nn.Identity):  # the place of something that was left out
         return []
     output = outputs[layer][0]
@@ -100,7 +115,7 @@ def describe(
     row = Row(name, kind_of(layer), output.shape[0], size, depth=depth)
     row.parameters = sum(parameter.numel() for parameter in layer.parameters())
     parts = dict(layer.named_children())
-    if any(dict(part.named_children()) for part in parts.values()):
+    if not is_layer(layer):
         inner = [describe(part_name, part, outputs, tested, depth + 1) for part_name, part in parts.items()]
         row.connections = sum(rows[0].connections for rows in inner if rows)
         row.multiply_adds = sum(rows[0].multiply_adds for rows in inner if rows)

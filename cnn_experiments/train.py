@@ -26,6 +26,10 @@ def main(config: DictConfig) -> None:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     try:
         train(settings, run)
+        if in_sweep:
+            print_closing_line(run)
+        else:
+            print_closing_table(run)
     except Exception as error:
         if run.metrics() or in_sweep:
             run.record(status="failed", error=str(error) or type(error).__name__)
@@ -33,7 +37,9 @@ def main(config: DictConfig) -> None:
             discard(run)
         if not in_sweep:
             raise
-        log.error("failed: %s", error, exc_info=not isinstance(error, ExperimentError))
+        log.error(
+            "job %s failed: %s", HydraConfig.get().job.num, error, exc_info=not isinstance(error, ExperimentError)
+        )
     except KeyboardInterrupt:
         if not run.metrics():
             discard(run)
@@ -81,7 +87,6 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     if run.metrics().get("status") == "completed":
-        log.info("This run is complete; cnn-test run=%s tests it again.", shown(run.directory))
         return run.metrics()
 
     import pytorch_lightning as pl
@@ -89,6 +94,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
 
     from cnn_experiments.building import build, convert
     from cnn_experiments.classifier import Classifier, Seed
+    from cnn_experiments.summary import size_of
     from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger, write_pages
     from cnn_experiments.trainers.trainer import build_trainer, test_figures
 
@@ -99,8 +105,9 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     last = run.last_checkpoint if run.last_checkpoint.exists() else None
     steps = torch.load(last, weights_only=True)["global_step"] if last else 0
     logger = RunDirectoryLogger(run.directory, first_step=steps + 1 if last else 0)
-    checkpoints, report = BestAndLast(run), EpochReport()
-    trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[report, checkpoints])
+    checkpoints, report = BestAndLast(run), EpochReport(run)
+    dashboard = build(settings["logging"], "logging")
+    trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[dashboard, report, checkpoints])
 
     datamodule.prepare_data()
     datamodule.setup("fit")
@@ -109,7 +116,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         model=settings["model"]["name"],
         datamodule=settings["datamodule"]["name"],
         seed=settings["seed"],
-        parameters=sum(parameter.numel() for parameter in classifier.network.parameters()),
+        **size_of(classifier.network, settings["model"]),
     )
     log.info("%s on %s in %s", settings["model"]["name"], settings["datamodule"]["name"], shown(run.directory))
     datamodule.write_records(run.directory)
@@ -129,10 +136,22 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         steps=trainer.global_step,
         train_seconds=report.seconds,
         images_per_second=report.images_per_second,
+        confusion={"classes": datamodule.class_names, "test": classifier.confusion["test"].tolist()},
         **rounded({"val/accuracy": checkpoints.best_accuracy, **test_figures(trainer)}),
     )
-    print_closing_table(run)
     return run.metrics()
+
+
+def print_closing_line(run: Run) -> None:
+    """Print what a job of a sweep came to."""
+    metrics = run.metrics()
+    log.info(
+        "job %s completed: test accuracy %.4f after %.1f s in %s",
+        HydraConfig.get().job.num,
+        metrics["test/accuracy"],
+        metrics["train_seconds"],
+        shown(run.directory),
+    )
 
 
 def print_closing_table(run: Run) -> None:

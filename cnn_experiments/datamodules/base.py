@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import numpy as np
 import pytorch_lightning as pl
+import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor
 from torch.utils.data import DataLoader
@@ -57,8 +58,22 @@ class ImageDataModule(pl.LightningDataModule, ABC):
         return batch_loader(self.testing, self.evaluation_batch_size, self.num_workers)
 
     @abstractmethod
+    def setup(self, stage: str | None = None) -> None:
+        """Read and split what a stage (``fit``, ``validate``, ``test``; None for all) needs, once."""
+
+    @abstractmethod
     def samples(self, number: int) -> dict[str, Tensor]:
         """Some training images as they lie in memory, and as the network gets them; (N, C, H, W), from 0 to 1 each."""
+
+    def some_images(self, part: str, number: int) -> Tensor:
+        """The first images of the ``validation`` or the ``test`` part, bytes (N, C, H, W): the same ones each time."""
+        self.setup("validate" if part == "validation" else "test")
+        images = self.validation if part == "validation" else self.testing
+        return images[Draw(torch.arange(min(number, len(images))), None)][0]
+
+    @abstractmethod
+    def prepare(self, images: Tensor) -> Tensor:
+        """Bytes (N, C, H, W) to network input (N, C, side, side)."""
 
     def gallery(self, number: int) -> list[np.ndarray]:
         """For each class its first training images, at most so many: (N, H, W, C), from 0 to 1."""

@@ -22,14 +22,21 @@ class Layer(nn.Sequential):
         super().__init__(OrderedDict((name, part) for name, part in parts.items() if part is not None))
 
 
+def is_layer(module: nn.Module) -> bool:
+    """Whether a module is one layer of a paper's table, and not several side by side or one after the other."""
+    return not any(dict(part.named_children()) for part in module.children())
+
+
 class ScaledTanh(nn.Module):
     """1.7159 tanh(2/3 a), which maps ±1 to about ±1.
 
     Source: LeCun and others 1998, equation 6 and appendix A.
     """
 
+    AMPLITUDE = 1.7159
+
     def forward(self, a: Tensor) -> Tensor:
-        return 1.7159 * torch.tanh(a * (2 / 3))
+        return self.AMPLITUDE * torch.tanh(a * (2 / 3))
 
 
 class Subsampling(nn.Module):

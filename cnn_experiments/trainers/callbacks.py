@@ -1,5 +1,6 @@
 """What is written while a network trains: checkpoints, figures of each epoch, TensorBoard's extra pages."""
 
+import csv
 import logging
 import time
 import warnings
@@ -18,7 +19,7 @@ from torch.utils.tensorboard.summary import hparams
 from torchvision.utils import make_grid
 
 from cnn_experiments.configs import flatten
-from cnn_experiments.runs import MACHINE_KEYS, Run
+from cnn_experiments.runs import MACHINE_KEYS, Run, rounded
 
 log = logging.getLogger(__name__)
 
@@ -88,17 +89,25 @@ class BestAndLast(ModelCheckpoint):
 
 
 class EpochReport(Callback):
-    """Measures training time, validation apart, and prints and logs the figures of each epoch."""
+    """Measures training time, validation apart; prints, logs and keeps the figures of each epoch.
 
-    def __init__(self) -> None:
+    ``history.csv`` has a line for each epoch; ``seconds`` there are of all training so far.
+    """
+
+    COLUMNS = ("epoch", "step", "seconds", "train/loss", "train/accuracy", "val/loss", "val/accuracy")
+
+    def __init__(self, run: Run) -> None:
+        self.history_file = run.history_file
+        self.history: list[dict[str, Any]] = []
         self.seconds, self.images = 0.0, 0
         self.epoch_seconds, self._epoch_images, self._since = 0.0, 0, 0.0
 
     def state_dict(self) -> dict[str, Any]:
-        return {"seconds": self.seconds, "images": self.images}
+        return {"seconds": self.seconds, "images": self.images, "history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.seconds, self.images = state_dict["seconds"], state_dict["images"]
+        self.history = state_dict["history"]
 
     @property
     def images_per_second(self) -> float:
@@ -129,11 +138,17 @@ class EpochReport(Callback):
         if trainer.logger is not None:
             scalars = {"time/epoch_seconds": self.epoch_seconds, "time/images_per_second": speed}
             trainer.logger.log_metrics(scalars, trainer.global_step)
-        figures = ", ".join(
-            f"{name} {float(trainer.callback_metrics[name]):.4f}"
-            for name in ("train/loss", "train/accuracy", "val/loss", "val/accuracy")
-            if name in trainer.callback_metrics
-        )
+        measured = {
+            name: float(trainer.callback_metrics[name]) for name in self.COLUMNS if name in trainer.callback_metrics
+        }
+        when = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
+        self.history.append({**when, **rounded(measured)})
+        if trainer.is_global_zero:
+            with self.history_file.open("w", newline="") as target:
+                writer = csv.DictWriter(target, self.COLUMNS)
+                writer.writeheader()
+                writer.writerows(self.history)
+        figures = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
         log.info(
             "epoch %d%s: %s (%.1f s, %s images/s)",

@@ -1,0 +1,1 @@
+"""What is written to TensorBoard so that one can see what a network does."""
