@@ -87,6 +87,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     if run.metrics().get("status") == "completed":
+        log.info("This run is complete; nothing is left to do in %s", shown(run.directory))
         return run.metrics()
 
     import pytorch_lightning as pl
