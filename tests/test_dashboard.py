@@ -1,0 +1,251 @@
+"""What logging=full shows of each network, read back from TensorBoard's file."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+
+from cnn_experiments.building import build
+from cnn_experiments.classifier import Classifier
+from cnn_experiments.configs import plain
+from cnn_experiments.loggings import dashboard
+from cnn_experiments.loggings.dashboard import Dashboard
+from cnn_experiments.trainers.trainer import build_trainer
+from tests.conftest import QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
+
+LENET5_WEIGHTS = {"c1", "s2", "c3", "s4", "c5", "f6"}
+ALEXNET_WEIGHTS = {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"}
+ALEXNET_OTHERS = {"norm1", "pool1", "norm2", "pool2", "pool5"}
+INCEPTIONS = {f"inception{name}" for name in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b")}
+BRANCHES = {
+    f"{name}/{branch}" for name in INCEPTIONS for branch in ("branch1x1", "branch3x3", "branch5x5", "branch_pool")
+}
+CONV2_PARTS = {"conv2/reduce", "conv2/conv3x3"}
+GOOGLENET_OTHERS = {"pool1", "norm1", "norm2", "pool2", "pool3", "pool4", "pool5"}
+
+
+def shown(run: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(run), size_guidance={"images": 0, "scalars": 0, "histograms": 0})
+    accumulator.Reload()
+    return accumulator
+
+
+def scopes(tags: list[str], scope: str) -> set[str]:
+    return {tag.removeprefix(f"{scope}/").removesuffix("/norm") for tag in tags if tag.startswith(f"{scope}/")}
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        (
+            QUICK,
+            {
+                "weights": LENET5_WEIGHTS,
+                "filters": {"c1"},
+                "activations": LENET5_WEIGHTS | {"input", "output"},
+                "dead_relus": set(),
+                "saturated_tanhs": LENET5_WEIGHTS,
+            },
+        ),
+        (
+            (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS),
+            {
+                "weights": ALEXNET_WEIGHTS,
+                "filters": {"conv1"},
+                "activations": ALEXNET_WEIGHTS | ALEXNET_OTHERS | {"input"},
+                "dead_relus": ALEXNET_WEIGHTS - {"fc8"},
+                "saturated_tanhs": set(),
+            },
+        ),
+        (
+            ("model=googlenet", "model.input_size=80", *QUICK_PHOTOGRAPHS, "trainer.limit_train_batches=1"),
+            {
+                "weights": {"conv1", "conv2", "output", "auxiliary4a", "auxiliary4d"} | INCEPTIONS,
+                "filters": {"conv1"},
+                "activations": {"input", "conv1", "conv2", "output"}
+                | CONV2_PARTS | INCEPTIONS | BRANCHES | GOOGLENET_OTHERS,
+                "dead_relus": {"conv1", "conv2"} | CONV2_PARTS | INCEPTIONS | BRANCHES,
+                "saturated_tanhs": set(),
+            },
+        ),
+    ],
+    ids=["lenet5", "alexnet", "googlenet"],
+)  # fmt: skip
+def test_every_network_writes_under_the_same_scopes(
+    run_command, digits: Path, photographs: Path, tmp_path: Path, monkeypatch, settings: tuple, expected: dict
+) -> None:
+    if not any("model=" in setting for setting in settings):
+        monkeypatch.setenv("CNN_EXPERIMENTS_DATA", str(digits))
+    outcome = run_command("train", *settings, "trainer.max_epochs=1", "logging=full", "hydra.run.dir=run")
+    assert outcome.status == 0, outcome.error
+    tags = shown(tmp_path / "run").Tags()
+    for scope in ("weights", "gradients"):
+        assert scopes(tags["histograms"], scope) == scopes(tags["scalars"], scope) == expected["weights"], scope
+    for scope in ("filters", "activations"):
+        assert scopes(tags["images"], scope) == expected[scope], scope
+    for scope in ("dead_relus", "saturated_tanhs"):
+        assert scopes(tags["scalars"], scope) == expected[scope], scope
+    assert {"confusion/val", "confusion/test", "mistakes/test"} <= set(tags["images"])
+    assert {"optimizer/learning_rate", "time/images_per_second", "memory/process_gib"} <= set(tags["scalars"])
+
+
+def test_default_logging_is_cheap_and_full_logging_changes_nothing(run_command, digits: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "trainer.max_epochs=2", "model.dropout=0.3", "datamodule.distortion.shift=2"]
+    for logging in ("default", "full"):
+        outcome = run_command("train", *settings, f"logging={logging}", f"hydra.run.dir={logging}")
+        assert outcome.status == 0, outcome.error
+    tags = shown(tmp_path / "default").Tags()
+    assert tags["histograms"] == []
+    assert set(tags["images"]) == {
+        "samples/before",
+        "samples/after",
+        "confusion/val",
+        "confusion/test",
+        "mistakes/test",
+    }
+    costly = ("weights", "gradients", "dead_relus", "saturated_tanhs")
+    assert not any(scopes(tags["scalars"], scope) for scope in costly)
+    weights = [
+        torch.load(tmp_path / logging / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+        for logging in ("default", "full")
+    ]
+    assert all(torch.equal(value, weights[1][name]) for name, value in weights[0].items())
+
+
+def test_pictures_are_written_every_so_many_epochs_and_in_the_last(run_command, digits: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "logging=full", "logging.every_n_epochs=3", "hydra.run.dir=run"]
+    assert run_command("train", *settings).status == 0
+    board = shown(tmp_path / "run")
+    assert [event.step for event in board.Images("filters/c1")] == [22, 66]
+    assert [event.step for event in board.Histograms("gradients/c1")] == [22, 66]
+
+
+@pytest.mark.parametrize("setting", ["trainer.precision=bf16-mixed", "trainer.fast_dev_run=true"])
+def test_full_logging_with_lightnings_keys(run_command, digits: Path, setting: str) -> None:
+    outcome = run_command("train", *QUICK, "trainer.max_epochs=1", "logging=full", setting)
+    assert outcome.status == 0, outcome.error
+
+
+class Recorder:
+    """Takes what TensorBoard's writer would get."""
+
+    def __init__(self) -> None:
+        self.scalars: dict[str, float] = {}
+
+    def add_scalar(self, tag: str, value: float, step: int) -> None:
+        self.scalars[tag] = value
+
+    def add_histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
+        pass
+
+
+def attached(config) -> Classifier:
+    """A classifier in the hands of a Trainer, as in training."""
+    classifier = Classifier(plain(config))
+    classifier.trainer = build_trainer(plain(config)["trainer"], logger=False, enable_checkpointing=False)
+    return classifier
+
+
+def test_a_layer_that_cannot_fire_is_dead(compose: Callable) -> None:
+    classifier = attached(compose(*SMALL_ALEXNET, "model.dropout=0", "trainer.gpus=0"))
+    network: nn.Module = classifier.network
+    with torch.no_grad():
+        network.conv2.convolution.weight.zero_()
+        network.conv2.convolution.bias.fill_(-100)
+        network.conv3.convolution.weight.zero_()
+        network.conv3.convolution.bias.copy_(torch.tensor([1.0, -1.0] * 3 + [1.0, 0.0]))
+    images = torch.randn(10, 3, 64, 64)
+    shares = dashboard.units_out_of_use(classifier, images.split(4))
+    assert shares["dead_relus/conv2"] == 1.0
+    assert shares["dead_relus/conv3"] == 0.5
+    with torch.no_grad():
+        maps = network.eval().conv1(images)
+    assert shares["dead_relus/conv1"] == (maps.amax((0, 2, 3)) <= 0).float().mean().item()
+
+
+@pytest.mark.parametrize("activation", ["tanh", "scaled_tanh"])
+def test_a_layer_that_is_driven_to_its_bound_is_saturated(compose: Callable, activation: str) -> None:
+    classifier = attached(compose(f"model.activation={activation}", "trainer.gpus=0"))
+    network: nn.Module = classifier.network
+    with torch.no_grad():
+        for layer, bias in ((network.c1.convolution, 100.0), (network.c5.convolution, 0.1)):
+            layer.weight.zero_()
+            layer.bias.fill_(bias)
+        network.f6.dense.weight.zero_()
+        network.f6.dense.bias.copy_(torch.tensor([-100.0, 0.0, 100.0, 0.5] * 21))
+    shares = dashboard.units_out_of_use(classifier, torch.randn(10, 1, 32, 32).split(4))
+    assert shares["saturated_tanhs/c1"] == 1.0
+    assert shares["saturated_tanhs/c5"] == 0.0
+    assert shares["saturated_tanhs/f6"] == 0.5
+
+
+def test_looking_inside_leaves_no_trace(compose: Callable) -> None:
+    classifier = attached(compose("model.dropout=0.5", "trainer.gpus=0")).train()
+    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+    random_state = torch.get_rng_state()
+    names = [
+        name for name, _, _ in dashboard.inside(classifier, torch.randn(2, 1, 32, 32, generator=torch.Generator()))
+    ]
+    assert names == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
+    assert torch.equal(random_state, torch.get_rng_state())
+    assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
+    assert classifier.network.training
+    assert not any(module._forward_hooks for module in classifier.network.modules())
+
+
+def test_the_norm_of_gradients(compose: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    classifier = attached(compose("trainer.gpus=0"))
+    images, labels = torch.randn(8, 1, 32, 32), torch.arange(8)
+    classifier.network.loss(classifier.network(images), labels).backward()
+    recorder = Recorder()
+    monkeypatch.setattr(dashboard, "writer_of", lambda trainer: recorder)
+    monkeypatch.setattr(Dashboard, "is_due", lambda self, trainer: True)
+    monkeypatch.setattr(type(classifier.trainer), "is_last_batch", True)
+    settings = plain(compose("logging=full"))["logging"]
+    build(settings, "logging").on_before_optimizer_step(classifier.trainer, classifier, None)
+    for name in LENET5_WEIGHTS:
+        squares = sum(
+            float(parameter.grad.square().sum()) for parameter in getattr(classifier.network, name).parameters()
+        )
+        assert recorder.scalars[f"gradients/{name}/norm"] == pytest.approx(squares**0.5, rel=1e-5), name
+
+
+def test_the_most_wrong_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def mistake(loss: float) -> dashboard.Mistake:
+        return loss, torch.zeros(1, 4, 4), 0, torch.tensor([0.1, 0.9])
+
+    ours, theirs = [mistake(5.0), mistake(1.0)], [mistake(4.0), mistake(3.0)]
+
+    def all_gather_object(lists: list, values: list) -> None:
+        assert values is ours
+        lists[:] = [ours, theirs]
+
+    assert dashboard.of_all_processes(ours) is ours
+    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
+    monkeypatch.setattr("torch.distributed.all_gather_object", all_gather_object)
+    found = dashboard.worst(dashboard.of_all_processes(ours), 3)
+    assert [loss for loss, *_ in found] == [5.0, 4.0, 3.0]
+
+
+def test_pictures() -> None:
+    names = ["cat", "a dog with a long name"]
+    counts = torch.tensor([[3, 1], [0, 4]])
+    (axes,) = dashboard.picture_of_confusion(counts, names).axes
+    assert sorted(text.get_text() for text in axes.texts) == ["1", "3", "4"]
+    assert [label.get_text() for label in axes.get_yticklabels()] == names
+
+    mistakes = [(9.0, torch.rand(3, 8, 8), 1, torch.tensor([0.9999, 0.0001]))] * 3
+    titles = [axes.get_title() for axes in dashboard.picture_of_mistakes(mistakes, names).axes]
+    assert titles == ["is a dog with a long name (<0.1%)\ntaken for cat (>99.9%)"] * 3 + [""]
+
+    for values in (torch.rand(4, 256, 6, 6), torch.rand(4, 84), torch.rand(4, 1009), torch.zeros(4, 2, 1, 1)):
+        picture = dashboard.picture_of_maps(values)
+        assert picture.shape[0] == 3
+        assert 0 <= picture.min() <= picture.max() <= 1
+        assert max(picture.shape) < 1400
+    assert dashboard.as_maps(torch.rand(2, 84)).shape == (2, 1, 12, 7)
+    assert dashboard.as_maps(torch.rand(2, 10)).shape == (2, 1, 1, 10)
