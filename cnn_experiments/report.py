@@ -1,25 +1,26 @@
 """A comparison as one page that needs no network: table, curves, accuracy against cost, confusion, by class."""
 
 import io
-from collections.abc import Iterable
+from collections import defaultdict
 from html import escape
 from typing import Any
 
-from matplotlib import colormaps
+from matplotlib import colormaps, rc_context
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter, MaxNLocator
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cnn_experiments.comparison import Comparison, Configuration
 
-MOST_CURVES = 20  # more lines than this nobody can tell apart; the best ones are drawn
+MOST_CURVES = 20  # more colours than this nobody can tell apart; the best configurations are drawn
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
 .wide { overflow-x: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-th:first-child, td:first-child { text-align: left; min-width: 12rem; }
+td { white-space: nowrap; }
+th:first-child, td:first-child { text-align: left; min-width: 12rem; white-space: normal; }
 thead th { border-bottom: 2px solid #888; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
 .warning { background: #fff4d6; border-left: 4px solid #e0a800; padding: .4rem .8rem; margin: .4rem 0; }
@@ -40,6 +41,8 @@ def as_html(comparison: Comparison) -> str:
     parts += [f'<p class="warning">Careful, {escape(warning)}</p>' for warning in comparison.warnings]
     if drawn:
         parts += [table_of(comparison, colours)]
+        if len(comparison.configurations) > len(drawn):
+            parts += [f"<p>All that follows is of the best {len(drawn)} of {len(comparison.configurations)}.</p>"]
         parts += ['<h2>Curves</h2><div class="charts">']
         parts += [
             curves(drawn, colours, "val/accuracy", "epoch"),
@@ -53,7 +56,7 @@ def as_html(comparison: Comparison) -> str:
             against(drawn, colours, "multiply_adds", "multiply-adds an image"),
             against(drawn, colours, "train_seconds", "seconds of training"),
         ]
-        parts += ["</div>", matrices(drawn), accuracy_by_class(drawn)]
+        parts += ["</div>", matrices(drawn), accuracy_by_class(drawn), settings_that_differ(comparison)]
     if comparison.others:
         parts += ["<h2>Not completed</h2><ul>"]
         parts += [
@@ -71,16 +74,13 @@ def as_html(comparison: Comparison) -> str:
 
 def table_of(comparison: Comparison, colours: list[str]) -> str:
     """The table, with the colour of each configuration's curves."""
-    headings = "".join(f"<th>{escape(heading)}</th>" for heading in comparison.headings())
     rows = []
     for number, (name, *figures) in enumerate(comparison.rows()):
         swatch = f'<span class="swatch" style="background:{colours[number]}"></span>' if number < len(colours) else ""
         cells = "".join(f"<td>{escape(figure)}</td>" for figure in figures)
         rows.append(f"<tr><td>{swatch}{escape(name)}</td>{cells}</tr>")
-    return (
-        f'<div class="wide"><table><thead><tr>{headings}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        "<p>Mean ± standard deviation over seeds, the best first. Times are of training, validation apart.</p>"
-    )
+    text = "Mean ± standard deviation over seeds, the best first. Times are of training, validation apart."
+    return f"{table(comparison.headings(), rows)}<p>{text}</p>"
 
 
 def curves(configurations: list[Configuration], colours: list[str], figure: str, over: str) -> str:
@@ -90,12 +90,14 @@ def curves(configurations: list[Configuration], colours: list[str], figure: str,
         for run in configuration.runs:
             points = [(row[over], row[figure]) for row in run.history if figure in row]
             if points:
-                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, alpha=0.8)
+                marker = "o" if len(points) == 1 else None
+                axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, alpha=0.8, marker=marker)
     axes.set(xlabel=over, ylabel=figure)
     if over == "epoch":
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if figure.endswith("loss") and spread([float(value) for line in axes.lines for value in line.get_ydata()]):
         axes.set_yscale("log")
+        number_powers(axes.yaxis)
     return as_svg(chart)
 
 
@@ -104,9 +106,18 @@ def spread(values: list[float]) -> bool:
     return bool(values) and min(values) > 0 and max(values) > 10 * min(values)
 
 
+def number_powers(axis: Any) -> None:
+    """Put numbers at the powers of ten of a logarithmic axis; of a short one, at 2 and 5 times these too."""
+    low, high = axis.get_view_interval()
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
+    axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axis.set_minor_formatter(NullFormatter())
+
+
 def against(configurations: list[Configuration], colours: list[str], cost: str, name: str) -> str:
     """Test accuracy of each run against what it costs."""
     chart, axes = new_chart(f"test accuracy against {name}")
+    costs: list[float] = []
     for configuration, colour in zip(configurations, colours, strict=True):
         points = [
             (run.metrics[cost], run.metrics["test/accuracy"])
@@ -115,13 +126,12 @@ def against(configurations: list[Configuration], colours: list[str], cost: str, 
         ]
         if points:
             axes.scatter(*zip(*points, strict=True), color=colour, s=36, alpha=0.8)
+            costs += [point[0] for point in points]
     axes.set(xlabel=name, ylabel="test accuracy")
-    if spread(
-        [run.metrics[cost] for configuration in configurations for run in configuration.runs if cost in run.metrics]
-    ):
+    if spread(costs):
         axes.set_xscale("log")
-    else:
-        axes.xaxis.set_major_formatter(EngFormatter())
+        number_powers(axes.xaxis)
+    axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
     return as_svg(chart)
 
 
@@ -154,39 +164,46 @@ def matrices(configurations: list[Configuration]) -> str:
 
 def accuracy_by_class(configurations: list[Configuration]) -> str:
     """Of each configuration, the share of each class's test images that were told right."""
-    by_names: dict[tuple[str, ...], list[str]] = {}
+    by_names: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for configuration in configurations:
         confusion, names = confusion_of(configuration)
         if names:
             shares = [counts[number] / max(1, sum(counts)) for number, counts in enumerate(confusion)]
             cells = "".join(f"<td>{share:.4f}</td>" for share in shares)
-            by_names.setdefault(tuple(names), []).append(f"<tr><td>{escape(configuration.label)}</td>{cells}</tr>")
-    tables = []
-    for class_names, rows in by_names.items():
-        headings = "".join(f"<th>{escape(name)}</th>" for name in ("configuration", *class_names))
-        tables.append(
-            f'<div class="wide"><table><thead><tr>{headings}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-        )
+            by_names[tuple(names)].append(f"<tr><td>{escape(configuration.label)}</td>{cells}</tr>")
+    tables = [table(["configuration", *names], rows) for names, rows in by_names.items()]
     return f"<h2>Test accuracy by class</h2>{'<br>'.join(tables)}" if tables else ""
+
+
+def settings_that_differ(comparison: Comparison) -> str:
+    """A row for each setting, a column for each configuration; nothing where the labels tell all of it."""
+    heading, *settings = comparison.settings_rows(MOST_CURVES) or [[]]
+    if not heading:
+        return ""
+    rows = [f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in row)}</tr>" for row in settings]
+    return f"<h2>Settings that differ</h2>{table(heading, rows)}"
+
+
+def table(headings: list[str], rows: list[str]) -> str:
+    """A table that can be moved sideways where it is wider than the page."""
+    heading = "".join(f"<th>{escape(name)}</th>" for name in headings)
+    return f'<div class="wide"><table><thead><tr>{heading}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def confusion_of(configuration: Configuration) -> tuple[list[list[int]], list[str]]:
     """Counts over all seeds, and the names of the classes; empty where a run has none."""
-    found = [run.metrics.get("confusion") for run in configuration.runs]
-    if not all(found):
+    found = [run.metrics["confusion"] for run in configuration.runs if run.metrics.get("confusion")]
+    if len(found) < len(configuration.runs):
         return [], []
-    counts = [[sum(column) for column in zip(*rows, strict=True)] for rows in zip(*_tests(found), strict=True)]
-    return counts, found[0]["classes"]  # type: ignore[index]
-
-
-def _tests(found: Iterable[Any]) -> Iterable[list[list[int]]]:
-    return (confusion["test"] for confusion in found)
+    matrices = [confusion["test"] for confusion in found]
+    counts = [[sum(column) for column in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
+    return counts, [str(name) for name in found[0]["classes"]]
 
 
 def new_chart(title: str) -> tuple[Figure, Any]:
-    """An empty chart."""
-    chart = Figure(figsize=(5.2, 3.6), layout="constrained")
-    axes = chart.subplots()
+    """An empty chart. Its margins are fixed: fitting them to the text would mean to draw it twice."""
+    chart = Figure(figsize=(5.2, 3.6))
+    axes = chart.add_axes((0.14, 0.14, 0.83, 0.77))
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)
@@ -194,8 +211,9 @@ def new_chart(title: str) -> tuple[Figure, Any]:
 
 
 def as_svg(chart: Figure) -> str:
-    """A chart as an element of a page."""
+    """A chart as an element of a page: text stays text, and nothing refers to a place outside."""
     target = io.StringIO()
-    chart.savefig(target, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cnn_experiments"}):
+        chart.savefig(target, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))
     text = target.getvalue()
     return text[text.index("<svg") :]

@@ -1,0 +1,370 @@
+"""Runs side by side, made up so that every figure can be told by hand."""
+
+import csv
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from cnn_experiments.comparison import (
+    Comparison,
+    as_markdown,
+    as_typed,
+    compare_runs,
+    duration,
+    in_units,
+    print_comparison,
+)
+from cnn_experiments.report import MOST_CURVES, as_html
+from tests.conftest import QUICK
+
+HISTORY = ((1, 10.0, 0.5), (2, 20.0, 0.92), (3, 30.0, 0.95))  # epoch, seconds, validation accuracy
+
+
+def nested(settings: dict[str, Any]) -> dict[str, Any]:
+    config: dict[str, Any] = {}
+    for key, value in settings.items():
+        *groups, last = key.split(".")
+        part = config
+        for group in groups:
+            part = part.setdefault(group, {})
+        part[last] = value
+    return config
+
+
+def write_run(
+    directory: Path,
+    accuracy: float | None = 0.9,
+    seed: int = 1,
+    history: tuple | None = HISTORY,
+    experiment: str | None = None,
+    metrics: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    """A completed run, as cnn-train would have left it; double underscores in settings stand for dots."""
+    directory.mkdir(parents=True)
+    config = {
+        "seed": seed,
+        "model.name": "lenet5",
+        "model.dropout": 0.0,
+        "datamodule.name": "mnist",
+        "datamodule.seed": seed,
+        "datamodule.limit": None,
+        "trainer.gpus": None,
+        "trainer.max_epochs": 3,
+        "logging.weights": False,
+        **{key.replace("__", "."): value for key, value in settings.items()},
+    }
+    (directory / "config.yaml").write_text(yaml.safe_dump(nested(config), sort_keys=False))
+    figures = {
+        "status": "completed",
+        "seed": seed,
+        "parameters": 60_000,
+        "multiply_adds": 328_000,
+        "train_seconds": 30.0,
+        "images_per_second": 8_500.0,
+        "confusion": {"classes": ["cat", "dog"], "test": [[8, 2], [1, 9]]},
+        "val/accuracy": None if history is None else 0.95,
+        "test/accuracy": accuracy,
+        **(metrics or {}),
+    }
+    (directory / "metrics.json").write_text(json.dumps(figures))
+    if experiment is not None:
+        (directory / ".hydra").mkdir()
+        (directory / ".hydra" / "overrides.yaml").write_text(f"- experiment={experiment}\n- seed={seed}\n")
+    if history is not None:
+        with (directory / "history.csv").open("w", newline="") as target:
+            writer = csv.writer(target)
+            writer.writerow(["epoch", "step", "seconds", "train/loss", "val/loss", "val/accuracy"])
+            writer.writerows([epoch, 22 * epoch, seconds, 1 / epoch, 2 / epoch, hit] for epoch, seconds, hit in history)
+
+
+def fail(directory: Path, status: str, **metrics: str) -> None:
+    directory.mkdir(parents=True)
+    (directory / "metrics.json").write_text(json.dumps({"status": status, **metrics}))
+
+
+def labels(comparison: Comparison) -> list[str]:
+    return [configuration.label for configuration in comparison.configurations]
+
+
+def charts(page: str) -> list[ElementTree.Element]:
+    return [ElementTree.fromstring(chart) for chart in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
+
+
+def test_mean_and_deviation_over_seeds_best_first(tmp_path: Path) -> None:
+    for seed, accuracy in ((1, 0.90), (2, 0.92), (3, 0.97)):
+        write_run(tmp_path / f"a{seed}", accuracy, seed)
+    for seed, accuracy in ((1, 0.95), (2, 0.97)):
+        write_run(tmp_path / "deep" / "er" / f"b{seed}", accuracy, seed, model__dropout=0.5)
+    comparison = compare_runs(tmp_path, 0.9)
+    assert comparison.rows() == [
+        # (0.95 + 0.97) / 2; √(2 · 0.01²)
+        ["lenet5 dropout=0.5", "2", "0.9600 ± 0.0141", "0.9500 ± 0.0000", "60,000", "328 k", "8,500", "30 s", "20 s"],
+        # (0.90 + 0.92 + 0.97) / 3; √((0.03² + 0.01² + 0.04²) / 2)
+        ["lenet5 dropout=0", "3", "0.9300 ± 0.0361", "0.9500 ± 0.0000", "60,000", "328 k", "8,500", "30 s", "20 s"],
+    ]
+    assert comparison.warnings == comparison.others == []
+
+
+def test_what_is_one_configuration(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", seed=1)
+    write_run(tmp_path / "b", seed=2, model__dropout=0, trainer__gpus=0, logging__weights=True)
+    write_run(tmp_path / "c", seed=2)
+    (row,) = compare_runs(tmp_path, 0.9).rows()
+    assert row[:2] == ["lenet5", "2 in 3 runs"]
+
+    write_run(tmp_path / "all", trainer__limit_train_batches=1.0)
+    write_run(tmp_path / "one", trainer__limit_train_batches=1)
+    assert len(compare_runs(tmp_path, 0.9).rows()) == 3  # a batch is not all of them
+
+
+def test_ties_are_decided_by_validation_and_none_comes_last(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", None, model__dropout=0.1)
+    write_run(tmp_path / "b", 0.9, model__dropout=0.2, metrics={"val/accuracy": 0.8})
+    write_run(tmp_path / "c", 0.9, model__dropout=0.3, metrics={"val/accuracy": 0.9})
+    write_run(tmp_path / "d", 0.0, model__dropout=0.4)
+    comparison = compare_runs(tmp_path, 0.9)
+    assert labels(comparison) == [f"lenet5 dropout=0.{digit}" for digit in (3, 2, 4, 1)]
+    assert comparison.rows()[-1][2] == ""
+
+
+@pytest.mark.parametrize(
+    ("histories", "until"),
+    [
+        ([HISTORY], "20 s"),
+        ([HISTORY, ((1, 15.0, 0.99),), ((1, 300.0, 0.95),)], "20 s"),  # the median
+        ([HISTORY, ((1, 15.0, 0.1),), ((1, 300.0, 0.1),)], "never"),
+        ([((1, 10.0, ""),)], ""),  # not validated
+        ([None], ""),
+        ([((1, 7200.0, 0.9),)], "2.0 h"),
+    ],
+)
+def test_time_to_an_accuracy(tmp_path: Path, histories: list, until: str) -> None:
+    for seed, history in enumerate(histories):
+        write_run(tmp_path / str(seed), seed=seed, history=history)
+    (row,) = compare_runs(tmp_path, 0.9).rows()
+    assert row[-1] == until
+
+
+def test_labels_say_what_differs(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, model__optimizer___target_="torch.optim.SGD", model__dense=[8, 16], model__lrn=None)
+    write_run(tmp_path / "b", 0.8, model__optimizer___target_="torch.optim.Adam", model__dense=[8], model__lrn=True)
+    write_run(tmp_path / "c", 0.7, model__name="alexnet", model__input_size=64, datamodule__image_size=64)
+    write_run(tmp_path / "d", 0.6, model__name="alexnet", model__input_size=0.1 + 0.2, datamodule__image_size=32)
+    write_run(tmp_path / "e", 0.5, experiment="lenet5_paper", model__c3="partial")
+    comparison = compare_runs(tmp_path, 0.9)
+    assert labels(comparison) == [
+        "lenet5 optimizer=SGD dense=[8,16] lrn=null",
+        "lenet5 optimizer=Adam dense=[8] lrn=true",
+        "alexnet input_size=64",
+        "alexnet input_size=0.3",
+        "lenet5_paper",
+    ]
+    heading, *settings = comparison.settings_rows(most=20)
+    assert heading == ["setting", *labels(comparison)]
+    assert ["model.c3", "", "", "", "", "partial"] in settings
+    assert not any(row[0] == "datamodule.image_size" for row in settings)
+
+
+def test_runs_on_other_data_are_named_so(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9)
+    write_run(tmp_path / "b", 0.8, datamodule__name="dogs_vs_cats", datamodule__source="/photographs")
+    comparison = compare_runs(tmp_path, 0.9)
+    assert labels(comparison) == ["lenet5 on mnist", "lenet5 on dogs_vs_cats"]
+    assert comparison.warnings == ["not the same data: datamodule.name is mnist or dogs_vs_cats"]
+
+
+@pytest.mark.parametrize(
+    ("key", "values", "warning"),
+    [
+        ("datamodule.source", ("/a", "/b"), "not the same data: datamodule.source is /a or /b"),
+        ("datamodule.class_names", (["cat", "dog"], ["a", "b"]), "not the same data: datamodule.class_names is"),
+        ("datamodule.largest_side", (500, None), "not the same data: datamodule.largest_side is 500 or null"),
+        ("datamodule.validation_size", (0.1, 0.2), "not the same split: datamodule.validation_size is 0.1 or 0.2"),
+        ("datamodule.limit", (None, 500), "not the same limit: datamodule.limit is null or 500"),
+        ("trainer.limit_train_batches", (1, 1.0), "not the same limit: trainer.limit_train_batches is"),
+        ("trainer.max_epochs", (3, 4), "not the same budget: trainer.max_epochs is 3 or 4"),
+        ("trainer.max_steps", tuple(range(9)), "max_steps is 0, 1, 2, 3, 4, 5 or one of 3 others"),
+        ("model.input_size", (32, 64), None),
+        ("datamodule.batch_size", (32, 64), None),
+    ],
+)
+def test_a_warning_where_runs_are_not_comparable(tmp_path: Path, key: str, values: tuple, warning: str | None) -> None:
+    for number, value in enumerate(values):
+        write_run(tmp_path / str(number), 0.9 - number / 100, **{key.replace(".", "__"): value})
+    write_run(tmp_path / "older", 0.1, model__init="paper")  # made before there was such a key
+    if key in ("datamodule.limit", "trainer.max_epochs"):
+        (tmp_path / "older" / "metrics.json").unlink()
+    comparison = compare_runs(tmp_path, 0.9)
+    assert len(comparison.warnings) == (warning is not None)
+    if warning is not None:
+        assert warning in comparison.warnings[0]
+        assert f"Careful, {comparison.warnings[0]}" in as_markdown(comparison)
+        assert f"Careful, {comparison.warnings[0]}" in as_html(comparison)
+
+
+def test_a_warning_where_seeds_draw_other_test_images(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path / f"a{seed}", seed=seed, datamodule__test_size=0.1)
+    write_run(tmp_path / "b", seed=3, datamodule__test_size=0.1, model__dropout=0.5)
+    (warning,) = compare_runs(tmp_path, 0.9).warnings
+    assert warning.startswith("not the same split: the seed decides")
+    assert "1+2 or 3" in warning
+
+
+def test_what_did_not_complete_is_listed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "good")
+    fail(tmp_path / "bad", "failed", error="model.dropout=1.5:\nless than 1 <b>")
+    fail(tmp_path / "broken", "interrupted")
+    fail(tmp_path / "going", "running")
+    write_run(tmp_path / "unreadable")
+    (tmp_path / "unreadable" / "config.yaml").write_text("a: [")
+    write_run(tmp_path / "empty")
+    (tmp_path / "empty" / "config.yaml").write_text("")
+    for name, text in (("list", "[]"), ("half", '{"status": "comp')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text)
+    write_run(tmp_path / "torn")
+    (tmp_path / "torn" / "history.csv").write_text("epoch,seconds\n1,2,3\n")
+    comparison = compare_runs(tmp_path, 0.9)
+    assert len(comparison.configurations) == 1
+    assert {directory.name: status for directory, status, _ in comparison.others} == {
+        "bad": "failed", "broken": "interrupted", "going": "running", "unreadable": "unreadable", "empty": "unreadable",
+        "list": "unreadable", "half": "unreadable", "torn": "unreadable",
+    }  # fmt: skip
+    print_comparison(comparison)
+    line = f"failed: {tmp_path / 'bad'} (model.dropout=1.5: less than 1 <b>)"
+    assert line in capsys.readouterr().out
+    assert f"- {line.replace('<', '&lt;')}" in as_markdown(comparison).splitlines()
+    assert f"interrupted: <code>{tmp_path / 'broken'}</code>" in as_html(comparison)
+
+
+def test_a_folder_of_failed_runs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fail(tmp_path / "runs" / "bad", "failed", error="it diverged")
+    comparison = compare_runs(tmp_path / "runs", 0.9)
+    print_comparison(comparison)
+    for text in (capsys.readouterr().out, as_markdown(comparison), as_html(comparison)):
+        assert "it diverged" in text
+    assert "<svg" not in as_html(comparison)
+
+
+def test_markdown(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, model__init="a|b")
+    write_run(tmp_path / "b", 0.8, model__init="<script>")
+    lines = as_markdown(compare_runs(tmp_path, 0.95)).splitlines()
+    assert lines[2].startswith("| configuration | seeds | test accuracy |")
+    assert lines[2].endswith("| until 0.95 |")
+    assert lines[3].count("---") == lines[2].count("|") - 1
+    assert lines[4].startswith("| lenet5 init=a\\|b | 1 | 0.9000 |")
+    assert lines[5].startswith("| lenet5 init=&lt;script> | 1 | 0.8000 |")
+
+
+def test_the_page_needs_no_network_and_is_well_formed(tmp_path: Path) -> None:
+    for seed in (1, 2):
+        write_run(tmp_path / f"a{seed}", 0.9, seed, model__init="<script>&", experiment="paper")
+        write_run(tmp_path / f"b{seed}", 0.8, seed, parameters=1)
+    page = as_html(compare_runs(tmp_path, 0.9))
+    namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= namespaces
+    assert not re.search(r"<(script|link|img|iframe)|@import|url\((?!#)", page)
+    ElementTree.fromstring(re.sub(r"<(meta[^>]*)>", r"<\1/>", page.removeprefix("<!doctype html>")))
+
+    titles = ["".join(chart.itertext()) for chart in charts(page)]
+    for number, title in enumerate(
+        (
+            "val/accuracy over epochs",
+            "val/accuracy over seconds of training",
+            "train/loss over epochs",
+            "val/loss over epochs",
+            "test accuracy against parameters",
+            "test accuracy against multiply-adds an image",
+            "test accuracy against seconds of training",
+        )
+    ):
+        assert title in titles[number]
+    for heading in ("Confusion", "Test accuracy by class", "Settings that differ"):
+        assert f"<h2>{heading}</h2>" in page
+    # 8 of 10 cats and 9 of 10 dogs, in two runs each
+    assert re.search(r"<th>cat</th><td[^>]*>16</td><td[^>]*>4</td>", page)
+    assert "<td>0.8000</td><td>0.9000</td>" in page
+    assert "&lt;script&gt;&amp;" in page
+
+
+def test_the_page_where_figures_are_missing(tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("confusion", "multiply_adds", "train_seconds", "images_per_second", "test/accuracy"))
+    write_run(tmp_path / "a", history=None, metrics=nothing)
+    write_run(tmp_path / "b", history=None, model__dropout=0.5, metrics={"multiply_adds": None})
+    write_run(tmp_path / "c", history=HISTORY[:1], model__dropout=0.6)
+    comparison = compare_runs(tmp_path, 0.9)
+    assert comparison.rows()[-1] == ["lenet5 dropout=0", "1", "", "", "60,000", "", "", "", ""]
+    assert len(charts(as_html(comparison))) == 7
+
+
+def test_a_page_of_hundreds_of_configurations(tmp_path: Path) -> None:
+    for number in range(120):
+        write_run(tmp_path / str(number), number / 1000, model__units=number)
+    page = as_html(compare_runs(tmp_path, 0.9))
+    assert page.count("<tr><td>") > 120
+    assert page.count('class="swatch"') == MOST_CURVES
+    assert f"the best {MOST_CURVES} of 120" in page
+    assert page.count("<figure>") == MOST_CURVES
+    assert len(page) < 1_000_000
+
+
+def test_how_figures_are_written() -> None:
+    assert [in_units(number) for number in (None, 12, 340_908, 1.58e9)] == ["", "12", "341 k", "1.58 G"]
+    assert [duration(seconds) for seconds in (None, 9.876, 119, 600, 12_240)] == [
+        "",
+        "9.88 s",
+        "119 s",
+        "10 min",
+        "3.4 h",
+    ]
+    assert as_typed("model.lr", 0.1 + 0.2) == "0.3"
+    assert as_typed("model.optimizer._target_", "torch.optim.AdamW") == "AdamW"
+
+
+def test_the_command(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=runs/real").status == 0
+    outcome = run_command("compare", "runs=runs", "accuracy=0.01", "hydra.run.dir=compared")
+    assert outcome.status == 0, outcome.error
+    assert "lenet5" in outcome.out
+    assert "until 0.01" in outcome.out
+    for name in ("comparison.md", "comparison.html"):
+        assert f"written: {tmp_path / 'compared' / name}" in outcome.out
+    assert "0.01" in (tmp_path / "compared" / "comparison.md").read_text()
+    metrics = json.loads((tmp_path / "runs" / "real" / "metrics.json").read_text())
+    assert f"{metrics['test/accuracy']:.4f}" in (tmp_path / "compared" / "comparison.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["runs=nowhere"], ["runs=nowhere", "no such folder"]),
+        (["runs=."], ["runs=.", "no runs"]),
+        (["runs=.", "accuracy=90"], ["accuracy=90", "up to 1.0"]),
+        (["runs=.", "accuracy=high"], ["accuracy=high"]),
+    ],
+)
+def test_compare_refuses(run_command, arguments: list[str], words: list[str]) -> None:
+    outcome = run_command("compare", *arguments)
+    assert outcome.status == 2
+    assert "Traceback" not in outcome.error
+    for word in words:
+        assert word in outcome.error
+
+
+def test_a_sweep_closes_with_its_comparison(run_command, digits: Path, tmp_path: Path) -> None:
+    settings = [*QUICK, "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
+    outcome = run_command("train", "-m", *settings, "seed=1,2", "model.dropout=0,0.5")
+    assert outcome.status == 0, outcome.error
+    (text,) = [file.read_text() for file in tmp_path.glob("outputs/sweeps/*/comparison.md")]
+    rows = [line.split(" | ")[:2] for line in text.splitlines() if line.startswith("| lenet5")]
+    assert sorted(rows) == [["| lenet5 dropout=0", "2"], ["| lenet5 dropout=0.5", "2"]]
+    assert len(list(tmp_path.glob("outputs/sweeps/*/comparison.html"))) == 1
+    assert "dropout=0.5" in outcome.out
