@@ -84,11 +84,12 @@ class Confusion(Metric):
 
     def __init__(self, num_classes: int) -> None:
         super().__init__()
+        self.num_classes = num_classes
         self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
 
     def update(self, scores: Tensor, labels: Tensor) -> None:
         """Add a batch: scores (N, classes), labels (N,)."""
-        pairs = labels * len(self.counts) + scores.argmax(1)
+        pairs = labels * self.num_classes + scores.argmax(1)
         self.counts += pairs.bincount(minlength=self.counts.numel()).view_as(self.counts)
 
     def compute(self) -> Tensor:
@@ -157,7 +158,14 @@ class Classifier(pl.LightningModule):
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (batch_index + 1) % every == 0 or self.trainer.is_last_batch:
             self.log_training()
-        return loss
+        return loss * self.weight_of(len(labels))
+
+    def weight_of(self, images: int) -> float | Tensor:
+        """What this process's loss counts in the mean over processes, so that all images of a batch count the same."""
+        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
+            return 1.0
+        of_all = self.trainer.strategy.reduce(torch.tensor(float(images), device=self.device), reduce_op="sum")
+        return images * self.trainer.world_size / of_all
 
     def log_training(self) -> None:
         """Write the means over the steps since the last time, in all processes."""
@@ -187,6 +195,8 @@ class Classifier(pl.LightningModule):
     def evaluate(self, metric: LossAndAccuracy, batch: tuple[Tensor, Tensor]) -> Tensor:
         """Add a batch to the figures of a whole set; give its scores."""
         images, labels = batch
+        if not len(labels):  # the other processes have the last few
+            return torch.zeros(0, self.confusion_metric.num_classes, device=self.device)
         scores = self(images)
         metric.update(self.network.loss(scores, labels), right_answers(scores, labels), len(labels))
         self.confusion_metric.update(scores, labels)

@@ -13,6 +13,7 @@ train.log               what was printed
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,18 @@ class Run:
         temporary = self.metrics_file.with_suffix(".json.new")
         temporary.write_text(json.dumps({**self.metrics(), **metrics}, indent=2) + "\n")
         os.replace(temporary, self.metrics_file)
+
+
+def is_first_process() -> bool:
+    """Whether this is the one that writes and prints, of those that torchrun or SLURM started together."""
+    return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
+
+
+def shown(directory: Path) -> str:
+    """A directory as the user would type it."""
+    with suppress(ValueError):
+        return str(directory.resolve().relative_to(Path.cwd()))
+    return str(directory)
 
 
 def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:

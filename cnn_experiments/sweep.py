@@ -1,15 +1,34 @@
-"""How a sweep closes: with the comparison of its runs, and an exit status that says whether all went well."""
+"""A sweep: how it is gone on with after an interruption, and how it closes, with the comparison of its runs."""
 
+import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import yaml
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs import MACHINE_KEYS
+
+RECORD = "sweep.yaml"  # in a sweep's folder: what was typed
+MACHINE_GROUPS = ("launcher", "hydra.launcher")  # what may differ beside MACHINE_KEYS
 
 
-class SweepComparison(Callback):
-    """Compares the runs of a sweep when all are done; ends the process with status 1 where one did not complete."""
+class Sweep(Callback):
+    """Records how a sweep was begun; compares its runs when all are done.
+
+    The process ends with status 1 where a run did not complete.
+    """
+
+    def on_multirun_start(self, config: DictConfig, **settings: Any) -> None:
+        record = Path(config.hydra.sweep.dir) / RECORD
+        if not record.exists():
+            record.parent.mkdir(parents=True, exist_ok=True)
+            typed = {"task": config.hydra.overrides.task, "hydra": config.hydra.overrides.hydra}
+            record.write_text(yaml.safe_dump({group: list(words) for group, words in typed.items()}))
 
     def on_multirun_end(self, config: DictConfig, **settings: Any) -> None:
         from cnn_experiments.comparison import compare_runs, print_comparison, write_comparison
@@ -21,3 +40,44 @@ class SweepComparison(Callback):
             print(f"written: {file}")
         if comparison.others:
             sys.exit(1)
+
+
+def arguments_of_resumed_sweep(arguments: list[str]) -> list[str]:
+    """What begins the sweep again that ``resume=FOLDER`` names, in its folder; other arguments as they are.
+
+    Its jobs find their own folders again: those that are complete are left as they are, the others go on.
+
+    Raises:
+        UserError: something else is given that would make it another sweep.
+    """
+    folder = next((word.removeprefix("resume=") for word in arguments if word.startswith("resume=")), "")
+    record = Path(folder) / RECORD
+    if not folder or not record.exists():
+        return arguments
+    typed = [word for word in arguments if word != f"resume={folder}"]
+    for word in typed:
+        key = word.split("=")[0].lstrip("+~")
+        if not key.startswith("-") and key not in MACHINE_KEYS and not key.startswith(MACHINE_GROUPS):
+            raise UserError(
+                f"{key}: a resumed sweep keeps the settings it began with, in {record}; only these can differ: "
+                f"{', '.join((*MACHINE_KEYS, *MACHINE_GROUPS))}. Leave {key} out, or start a new sweep"
+            )
+    begun = yaml.safe_load(record.read_text())
+    quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
+    return ["--multirun", *begun["hydra"], *begun["task"], *typed, f"hydra.sweep.dir='{quoted}'"]
+
+
+def name_of_sweep_job(number: int, folder: str, overrides: Iterable[str]) -> str:
+    """A folder name for a job of a sweep: its number and what was swept, without characters that trouble anyone.
+
+    Args:
+        number: of the job.
+        folder: the sweep's.
+        overrides: all that are set for this job; those that were typed as they are have not been swept.
+    """
+    typed = yaml.safe_load((Path(folder) / RECORD).read_text())["task"]
+    swept = [word for word in overrides if word not in typed and word.split("=")[0] not in MACHINE_KEYS]
+    return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *swept]))[:120].rstrip("-_,")
+
+
+OmegaConf.register_new_resolver("name_of_sweep_job", name_of_sweep_job)

@@ -26,7 +26,9 @@ def test(config: DictConfig) -> dict[str, float | None]:
     classifier, datamodule, settings = load_trained(config)
     from cnn_experiments.trainers.trainer import build_trainer, test_figures
 
-    trainer = build_trainer(settings["trainer"], logger=False, enable_checkpointing=False)
+    # In one process, whatever the run had: the figure does not depend on it.
+    alone = {"devices": 1, "num_nodes": 1, "strategy": "auto"}
+    trainer = build_trainer({**settings["trainer"], **alone}, logger=False, enable_checkpointing=False)
     trainer.test(classifier, datamodule, verbose=False)
     return rounded(test_figures(trainer))
 

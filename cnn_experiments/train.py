@@ -12,46 +12,78 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cnn_experiments.command import command, typed_keys
-from cnn_experiments.configs import plain, with_values_of
+from cnn_experiments.configs import flatten, plain, with_values_of
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs import MACHINE_KEYS, Run, rounded
+from cnn_experiments.runs import MACHINE_KEYS, Run, is_first_process, rounded, shown
+from cnn_experiments.sweep import arguments_of_resumed_sweep
 
 log = logging.getLogger(__name__)
 
 
-@command("train")
-def main(config: DictConfig) -> None:
+@command("train", arguments_of_resumed_sweep)
+def main(config: DictConfig) -> float | None:
     """Train as the config says, in the directory that Hydra made; in a sweep, a failure is for its own job only."""
-    run, settings = (resumed_run if config.resume else new_run)(config)
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    run, settings = (resumed_run if config.resume else new_run)(config)
     try:
-        train(settings, run)
-        if in_sweep:
-            print_closing_line(run)
+        from cnn_experiments.trainers.processes import processes_to_start, train_in_processes
+
+        processes = processes_to_start(settings["trainer"])
+        if processes > 1:
+            train_in_processes(processes, settings, run)
         else:
-            print_closing_table(run)
+            train(settings, run)
+        if not is_first_process():
+            return None
+        (print_closing_line if in_sweep else print_closing_table)(run)
+        return run.metrics()["val/accuracy"]  # what a search makes as large as it can
     except Exception as error:
-        if run.metrics() or in_sweep:
+        if run.config_file.exists() or in_sweep:
             run.record(status="failed", error=str(error) or type(error).__name__)
         else:
             discard(run)
         if not in_sweep:
             raise
-        log.error(
-            "job %s failed: %s", HydraConfig.get().job.num, error, exc_info=not isinstance(error, ExperimentError)
-        )
+        unforeseen = not isinstance(error, ExperimentError)
+        log.error("job %s failed: %s", HydraConfig.get().job.num, error, exc_info=unforeseen)
+        return None
     except KeyboardInterrupt:
-        if not run.metrics():
+        if run.config_file.exists():
+            run.record(status="interrupted")
+        else:
             discard(run)
+        whole = Path(HydraConfig.get().sweep.dir) if in_sweep else run.directory
+        if not whole.exists():
             raise
-        run.record(status="interrupted")
-        raise KeyboardInterrupt(f"Interrupted. Go on with: cnn-train resume={shown(run.directory)}") from None
+        raise KeyboardInterrupt(f"Interrupted. Go on with: cnn-train resume={shown(whole)}") from None
 
 
 def new_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
-    """A run in the directory that Hydra made for it, and its settings."""
-    directory = Path(HydraConfig.get().runtime.output_dir)
-    return Run(directory), {key: value for key, value in plain(config).items() if key != "resume"}
+    """A run in the directory that Hydra made for it, and its settings.
+
+    Where the same run is there already, as in a sweep that is gone on with, it is gone on with.
+
+    Raises:
+        UserError: another run is there already, or several machines would make a directory each.
+    """
+    run = Run(Path(HydraConfig.get().runtime.output_dir))
+    settings = {key: value for key, value in plain(config).items() if key != "resume"}
+    if run.config_file.exists():
+        before, now = dict(flatten(run.config())), dict(flatten(settings))
+        for key in dict.fromkeys([*now, *before]):
+            if now.get(key) != before.get(key) and key not in MACHINE_KEYS:
+                raise UserError(
+                    f"hydra.run.dir={shown(run.directory)}: another run is there already ({key} is "
+                    f"{before.get(key)} there, not {now.get(key)}). Choose another folder"
+                )
+    if settings["trainer"]["num_nodes"] > 1 and not any(
+        "run.dir=" in word for word in HydraConfig.get().overrides.hydra
+    ):
+        raise UserError(
+            f"trainer.num_nodes={settings['trainer']['num_nodes']}: give a folder that all machines see, with "
+            "hydra.run.dir=PATH"
+        )
+    return run, settings
 
 
 def resumed_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
@@ -71,15 +103,12 @@ def resumed_run(config: DictConfig) -> tuple[Run, dict[str, Any]]:
     return run, with_values_of(config, typed, run.config())
 
 
-def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
+def train(settings: dict[str, Any], run: Run) -> None:
     """Train a network and test its best checkpoint.
 
     Args:
         settings: the resolved config, in plain containers.
-        run: where everything is written. What it holds already is gone on with.
-
-    Returns:
-        What is in the run's metrics.json.
+        run: where everything is written, by the first process alone. What it holds already is gone on with.
 
     Raises:
         UserError: a setting is wrong; nothing has been loaded or written.
@@ -88,7 +117,7 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     """
     if run.metrics().get("status") == "completed":
         log.info("This run is complete; nothing is left to do in %s", shown(run.directory))
-        return run.metrics()
+        return
 
     import pytorch_lightning as pl
     import torch
@@ -109,20 +138,23 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
     checkpoints, report = BestAndLast(run), EpochReport(run)
     dashboard = build(settings["logging"], "logging")
     trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[dashboard, report, checkpoints])
+    if not trainer.is_global_zero:
+        logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
 
     datamodule.prepare_data()
     datamodule.setup("fit")
-    run.start(
-        settings,
-        model=settings["model"]["name"],
-        datamodule=settings["datamodule"]["name"],
-        seed=settings["seed"],
-        **size_of(classifier.network, settings["model"]),
-    )
     log.info("%s on %s in %s", settings["model"]["name"], settings["datamodule"]["name"], shown(run.directory))
-    datamodule.write_records(run.directory)
-    if not last:
-        write_pages(logger.experiment, classifier.network, settings, datamodule.samples(16))
+    if trainer.is_global_zero:
+        run.start(
+            settings,
+            model=settings["model"]["name"],
+            datamodule=settings["datamodule"]["name"],
+            seed=settings["seed"],
+            **size_of(classifier.network, settings["model"]),
+        )
+        datamodule.write_records(run.directory)
+        if not last:
+            write_pages(logger.experiment, classifier.network, settings, datamodule.samples(16))
     try:
         trainer.fit(classifier, datamodule, ckpt_path=last, weights_only=True)
         tested_checkpoint = run.best_checkpoint if run.best_checkpoint.exists() else run.last_checkpoint
@@ -131,16 +163,17 @@ def train(settings: dict[str, Any], run: Run) -> dict[str, Any]:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         raise KeyboardInterrupt from None
 
-    run.record(
-        status="completed",
-        epochs=trainer.current_epoch,
-        steps=trainer.global_step,
-        train_seconds=report.seconds,
-        images_per_second=report.images_per_second,
-        confusion={"classes": datamodule.class_names, "test": classifier.confusion["test"].tolist()},
-        **rounded({"val/accuracy": checkpoints.best_accuracy, **test_figures(trainer)}),
-    )
-    return run.metrics()
+    figures = rounded({"val/accuracy": checkpoints.best_accuracy, **test_figures(trainer)})
+    if trainer.is_global_zero:
+        run.record(
+            status="completed",
+            epochs=trainer.current_epoch,
+            steps=trainer.global_step,
+            train_seconds=report.seconds,
+            images_per_second=report.images_per_second,
+            confusion={"classes": datamodule.class_names, "test": classifier.confusion["test"].tolist()},
+            **figures,
+        )
 
 
 def print_closing_line(run: Run) -> None:
@@ -189,13 +222,6 @@ def discard(run: Run) -> None:
     (run.directory / "train.log").unlink(missing_ok=True)
     with suppress(OSError):
         run.directory.rmdir()
-
-
-def shown(directory: Path) -> str:
-    """A directory as the user would type it."""
-    with suppress(ValueError):
-        return str(directory.resolve().relative_to(Path.cwd()))
-    return str(directory)
 
 
 if __name__ == "__main__":

@@ -33,7 +33,8 @@ class BatchSampler(Sampler):
     """Batches of images, in an order drawn from (seed, epoch); several processes share each batch out.
 
     With W processes a batch holds W times `batch_size` images, and each process takes every W-th of them, so that
-    what one process would do with the larger batch, W processes do together. No image is drawn twice in an epoch.
+    what one process would do with the larger batch, W processes do together. No image is drawn twice in an epoch. In
+    training a last batch of fewer than W images is left out; elsewhere some processes get an empty one.
 
     Args:
         size: number of images.
@@ -66,8 +67,7 @@ class BatchSampler(Sampler):
     def __len__(self) -> int:
         processes = self._processes()[1]
         whole, rest = divmod(self.size, self.batch_size * processes)
-        # A last batch with fewer images than processes would leave some process without a step.
-        return whole + (rest >= processes)
+        return whole + (rest >= (1 if self.seed is None else processes))
 
 
 class BatchesInOrder(BatchSampler, SequentialSampler):  # type: ignore[misc]

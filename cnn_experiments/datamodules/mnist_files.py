@@ -15,6 +15,7 @@ from typing import IO, cast
 
 import numpy as np
 import torch
+from filelock import FileLock
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, wrap_file
 from torch import Tensor
@@ -53,6 +54,14 @@ def make_ready(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"datamodule.data_dir: cannot make the folder {folder} ({error.strerror})") from error
+    if _missing(folder):
+        with FileLock(folder / ".lock"):  # several processes may begin at once
+            if missing := _missing(folder):
+                _fetch(missing, folder)
+
+
+def _missing(folder: Path) -> list[str]:
+    """The files that are not there, packed or not; those that are there are checked."""
     missing = []
     for name in CHECKSUMS:
         file = folder / name
@@ -67,8 +76,7 @@ def make_ready(folder: Path) -> None:
                 f"datamodule.data_dir: {file} is damaged or another file (SHA-256 {found}, expected "
                 f"{CHECKSUMS[name]}): delete it, and the next run fetches it again"
             )
-    if missing:
-        _fetch(missing, folder)
+    return missing
 
 
 def _fetch(missing: list[str], folder: Path) -> None:

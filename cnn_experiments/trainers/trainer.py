@@ -115,6 +115,7 @@ def quiet_lightning() -> None:
         ".*treespec.*LeafSpec.*is deprecated",  # about Lightning's own code
         "The number of training batches .* is smaller than the logging interval",  # we log the last one, too
         ".*does not have many workers",  # the images lie in memory: workers would only copy them
+        "It is recommended to use .*sync_dist=True",  # our metrics are of all processes already
         "Checkpoint directory .* exists and is not empty",  # a resumed run
     ):
         warnings.filterwarnings("ignore", message)
