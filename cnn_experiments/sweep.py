@@ -1,5 +1,6 @@
 """A sweep: how it is gone on with after an interruption, and how it closes, with the comparison of its runs."""
 
+import json
 import re
 import sys
 from collections.abc import Iterable
@@ -27,8 +28,10 @@ class Sweep(Callback):
         record = Path(config.hydra.sweep.dir) / RECORD
         if not record.exists():
             record.parent.mkdir(parents=True, exist_ok=True)
-            typed = {"task": config.hydra.overrides.task, "hydra": config.hydra.overrides.hydra}
-            record.write_text(yaml.safe_dump({group: list(words) for group, words in typed.items()}))
+            begun: dict[str, Any] = {group: list(config.hydra.overrides[group]) for group in ("task", "hydra")}
+            if "n_trials" in config.hydra.sweeper:
+                begun["search"] = {"trials": config.hydra.sweeper.n_trials, "seed": config.hydra.sweeper.sampler.seed}
+            record.write_text(yaml.safe_dump(begun))
 
     def on_multirun_end(self, config: DictConfig, **settings: Any) -> None:
         from cnn_experiments.comparison import compare_runs, print_comparison, write_comparison
@@ -45,7 +48,8 @@ class Sweep(Callback):
 def arguments_of_resumed_sweep(arguments: list[str]) -> list[str]:
     """What begins the sweep again that ``resume=FOLDER`` names, in its folder; other arguments as they are.
 
-    Its jobs find their own folders again: those that are complete are left as they are, the others go on.
+    Its jobs find their own folders again: those that are complete are left as they are, the others go on. A search
+    makes as many new trials as it lacks, with all it has learned from those that are complete.
 
     Raises:
         UserError: something else is given that would make it another sweep.
@@ -64,7 +68,13 @@ def arguments_of_resumed_sweep(arguments: list[str]) -> list[str]:
             )
     begun = yaml.safe_load(record.read_text())
     quoted = str(folder).replace("\\", "\\\\").replace("'", "\\'")
-    return ["--multirun", *begun["hydra"], *begun["task"], *typed, f"hydra.sweep.dir='{quoted}'"]
+    more = [f"hydra.sweep.dir='{quoted}'"]
+    if search := begun.get("search"):
+        statuses = [json.loads(file.read_text())["status"] for file in Path(folder).rglob("metrics.json")]
+        completed = statuses.count("completed")
+        more.append(f"hydra.sweeper.n_trials={max(0, search['trials'] - completed)}")
+        more.append(f"hydra.sweeper.sampler.seed={search['seed'] + completed}")  # or it would draw the same again
+    return ["--multirun", *begun["hydra"], *begun["task"], *typed, *more]
 
 
 def name_of_sweep_job(number: int, folder: str, overrides: Iterable[str]) -> str:
