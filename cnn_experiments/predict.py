@@ -2,7 +2,9 @@
 
 import csv
 import glob
+import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,13 +16,22 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.trained import load_trained
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
     from cnn_experiments.classifier import Classifier
     from cnn_experiments.datamodules.base import ImageDataModule
 
 
 @command("predict")
 def main(config: DictConfig) -> None:
-    """Print class and probability of each image and write predictions.csv; name the files that cannot be read."""
+    """Print class and probability of each image and write predictions.csv; name the files that cannot be read.
+
+    With ``saliency=true``, write a picture of each into ``saliency/``: what the network saw, and what in it spoke for
+    the class.
+    """
+    if not isinstance(config.saliency, bool):
+        raise UserError(f"saliency={config.saliency}: use true or false")
     files = find_images(config.images)
     classifier, datamodule, settings = load_trained(config)
 
@@ -34,19 +45,26 @@ def main(config: DictConfig) -> None:
     names = datamodule.class_names
     table = Table("file", "class", "probability")
     unreadable = []
-    target = Path(HydraConfig.get().runtime.output_dir) / "predictions.csv"
+    directory = Path(HydraConfig.get().runtime.output_dir)
+    target = directory / "predictions.csv"
+    above_all = Path(os.path.commonpath([file.absolute().parent for file in files]))
     with target.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "class", "probability", *(f"probability of {name}" for name in names), "error"])
-        for file, probabilities, error in predict(classifier.to(device).eval(), datamodule, files):
-            if error:
-                unreadable.append(f"  {file}: {error}")
-                writer.writerow([file, *[""] * (len(names) + 2), error])
-            else:
-                best = max(range(len(names)), key=probabilities.__getitem__)
-                shown = [f"{probability:.6f}" for probability in (probabilities[best], *probabilities)]
-                writer.writerow([file, names[best], *shown, ""])
-                table.add_row(str(file), names[best], f"{probabilities[best]:.3f}")
+        for told in predict(classifier.to(device).eval(), datamodule, files):
+            if told.error:
+                unreadable.append(f"  {told.file}: {told.error}")
+                writer.writerow([told.file, *[""] * (len(names) + 2), told.error])
+                continue
+            name, probability = names[told.best], told.probabilities[told.best]
+            shown = [f"{share:.6f}" for share in (probability, *told.probabilities)]
+            writer.writerow([told.file, name, *shown, ""])
+            table.add_row(str(told.file), name, f"{probability:.3f}")
+            if config.saliency:
+                below = told.file.absolute().relative_to(above_all)
+                picture = directory / "saliency" / below.with_name(f"{below.name}.png")  # a.jpg and a.png may both be
+                picture.parent.mkdir(parents=True, exist_ok=True)
+                explain(classifier, told, f"{name} {probability:.3f}", config.saliency_layer).save(picture)
     if table.rows:
         console = Console()
         console.width = max(console.width, max(len(str(file)) for file in files) + 40)  # names are not broken
@@ -54,6 +72,8 @@ def main(config: DictConfig) -> None:
     if unreadable:
         print("\n".join([f"{len(unreadable)} of {len(files)} files could not be read:", *unreadable]))
     print(f"written: {target}")
+    if config.saliency and table.rows:
+        print(f"written: {directory / 'saliency'}: what the network saw, and what spoke for the class (Grad-CAM)")
     if not table.rows:
         raise UserError(f"images={config.images}: none of these files is an image that can be read")
 
@@ -79,10 +99,30 @@ def find_images(images: str | None) -> list[Path]:
     return files
 
 
-def predict(
-    classifier: "Classifier", datamodule: "ImageDataModule", files: Sequence[Path]
-) -> Iterator[tuple[Path, list[float], str]]:
-    """Each file with the probability of each class, or with why it cannot be read; memory is bounded by a batch.
+@dataclass(frozen=True)
+class Prediction:
+    """What the network makes of a file.
+
+    Args:
+        file: the image.
+        probabilities: one for each class; empty where the file cannot be read.
+        error: why it cannot be read, or nothing.
+        seen: network input, (C, side, side); of several views the first, which is the middle.
+    """
+
+    file: Path
+    probabilities: list[float]
+    error: str = ""
+    seen: "Tensor | None" = None
+
+    @property
+    def best(self) -> int:
+        """The likeliest class."""
+        return max(range(len(self.probabilities)), key=self.probabilities.__getitem__)
+
+
+def predict(classifier: "Classifier", datamodule: "ImageDataModule", files: Sequence[Path]) -> Iterator[Prediction]:
+    """What the network makes of each file; memory is bounded by a batch.
 
     Args:
         classifier: a trained network, in evaluation mode, on the device to compute on.
@@ -103,14 +143,31 @@ def predict(
                 errors[file] = str(error)
             except OSError as error:
                 errors[file] = error.strerror or str(error)
-        probabilities: dict[Path, list[float]] = {}
+        told = {file: Prediction(file, [], error) for file, error in errors.items()}
         if images:
-            with torch.inference_mode():
-                batch = torch.stack(list(images.values())).to(classifier.device)
-                shares = classifier(datamodule.prepare_test(batch)).float().softmax(1).tolist()
-            probabilities = dict(zip(images, shares, strict=True))
-        for file in files[start : start + size]:
-            yield file, probabilities.get(file, []), errors.get(file, "")
+            with torch.no_grad():
+                views = datamodule.prepare_test(torch.stack(list(images.values())).to(classifier.device))
+                probabilities = classifier(views).float().softmax(1).tolist()
+            for file, shares, seen in zip(images, probabilities, views, strict=True):
+                told[file] = Prediction(file, shares, seen=seen if seen.dim() == 3 else seen[0])
+        yield from (told[file] for file in files[start : start + size])
+
+
+def explain(classifier: "Classifier", told: Prediction, caption: str, layer: str | None) -> "Image":
+    """What the network saw of an image, and what in it spoke for the class, as a layer's maps have it.
+
+    Raises:
+        UserError: the network has no such layer.
+    """
+    import torch
+
+    from cnn_experiments.saliency import choose_layer, grad_cam, picture_of_saliency
+
+    assert told.seen is not None
+    images = told.seen[None]
+    watched = choose_layer(classifier.network, layer, images)
+    heat = grad_cam(classifier.network, watched, images, torch.tensor([told.best], device=images.device))
+    return picture_of_saliency(told.seen, heat[0], caption)
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ def test_a_directory_of_another_run_is_refused(run_command, digits: Path, tmp_pa
 @pytest.mark.parametrize("launcher", ["local_parallel", "slurm_local"])
 def test_jobs_side_by_side(run_command, digits: Path, tmp_path: Path, monkeypatch, launcher: str) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # weights are the same, bit for bit, with the same number of threads
     photographs = folder_of_photographs(tmp_path)  # real files: other processes check MNIST's
     settings = [*PHOTOGRAPHS, f"datamodule.source={photographs}", f"launcher={launcher}", "hydra.sweep.dir=sweep"]
     outcome = run_command("train", "-m", *settings, "seed=1,2", "model.dropout=0.5,1.5")
