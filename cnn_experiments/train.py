@@ -137,7 +137,7 @@ def train(settings: dict[str, Any], run: Run) -> None:
     logger = RunDirectoryLogger(run.directory, first_step=steps + 1 if last else 0)
     checkpoints, report = BestAndLast(run), EpochReport(run)
     dashboard = build(settings["logging"], "logging")
-    trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[dashboard, report, checkpoints])
+    trainer = build_trainer(settings["trainer"], logger=logger, callbacks=[report, dashboard, checkpoints])
     if not trainer.is_global_zero:
         logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
 

@@ -1,5 +1,7 @@
 """What logging=full shows of each network, read back from TensorBoard's file."""
 
+import json
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -249,3 +251,13 @@ def test_pictures() -> None:
         assert max(picture.shape) < 1400
     assert dashboard.as_maps(torch.rand(2, 84)).shape == (2, 1, 12, 7)
     assert dashboard.as_maps(torch.rand(2, 10)).shape == (2, 1, 1, 10)
+
+
+def test_pictures_do_not_count_as_training_time(run_command, digits: Path, tmp_path: Path, monkeypatch) -> None:
+    def draw_slowly(self, trainer, classifier) -> None:
+        time.sleep(3)
+
+    monkeypatch.setattr(Dashboard, "look_inside", draw_slowly)
+    settings = [*QUICK, "trainer.max_epochs=1", "logging.units=true", "hydra.run.dir=run"]
+    assert run_command("train", *settings, "trainer.check_val_every_n_epoch=2").status == 0
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] < 3

@@ -89,7 +89,7 @@ class BestAndLast(ModelCheckpoint):
 
 
 class EpochReport(Callback):
-    """Measures training time, validation apart; prints, logs and keeps the figures of each epoch.
+    """Measures training time, without validation and pictures; prints, logs and keeps the figures of each epoch.
 
     ``history.csv`` has a line for each epoch; ``seconds`` there are of all training so far.
     """
@@ -100,7 +100,8 @@ class EpochReport(Callback):
         self.history_file = run.history_file
         self.history: list[dict[str, Any]] = []
         self.seconds, self.images = 0.0, 0
-        self.epoch_seconds, self._epoch_images, self._since = 0.0, 0, 0.0
+        self.epoch_seconds, self._epoch_images = 0.0, 0
+        self._since: float | None = None  # when the time that is not yet counted began; None: the clock stands still
 
     def state_dict(self) -> dict[str, Any]:
         return {"seconds": self.seconds, "images": self.images, "history": self.history}
@@ -122,16 +123,23 @@ class EpochReport(Callback):
     ) -> None:
         self._epoch_images += len(batch[1]) * trainer.world_size
 
-    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
-        self.epoch_seconds += time.perf_counter() - self._since
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        if self._since is None:  # validation in the middle of an epoch is over
+            self._since = time.perf_counter()
 
-    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self._since = time.perf_counter()
+    def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.stop_the_clock()
+
+    def stop_the_clock(self) -> None:
+        """Count the time since the clock was started, once what the GPU still has to do is done."""
+        if self._since is not None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
+            self.epoch_seconds += time.perf_counter() - self._since
+            self._since = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        self.epoch_seconds += time.perf_counter() - self._since
+        self.stop_the_clock()
         self.seconds += self.epoch_seconds
         self.images += self._epoch_images
         speed = self._epoch_images / self.epoch_seconds
