@@ -1,6 +1,7 @@
 """Digits made for the tests, and commands run in this process as a user would run them."""
 
 import hashlib
+import signal
 import struct
 import sys
 from collections.abc import Callable
@@ -115,6 +116,11 @@ QUICK = (
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _interruptible() -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever starts the tests in the background ignores it
 
 
 @pytest.fixture
