@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
@@ -17,7 +17,7 @@ from cnn_experiments.trained import load_trained
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from cnn_experiments.classifier import Classifier
     from cnn_experiments.datamodules.base import ImageDataModule
@@ -42,6 +42,8 @@ def main(config: DictConfig) -> None:
 
     accelerator, devices = choose_devices(convert_gpus(settings["trainer"]["gpus"]), 1)
     device = {"cpu": "cpu", "mps": "mps"}.get(accelerator) or f"cuda:{devices[0]}"
+    classifier.to(device).eval()
+    layer = layer_to_look_at(classifier, settings, config.saliency_layer) if config.saliency else None
     names = datamodule.class_names
     table = Table("file", "class", "probability")
     unreadable = []
@@ -51,7 +53,7 @@ def main(config: DictConfig) -> None:
     with target.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(["file", "class", "probability", *(f"probability of {name}" for name in names), "error"])
-        for told in predict(classifier.to(device).eval(), datamodule, files):
+        for told in predict(classifier, datamodule, files):
             if told.error:
                 unreadable.append(f"  {told.file}: {told.error}")
                 writer.writerow([told.file, *[""] * (len(names) + 2), told.error])
@@ -60,11 +62,11 @@ def main(config: DictConfig) -> None:
             shown = [f"{share:.6f}" for share in (probability, *told.probabilities)]
             writer.writerow([told.file, name, *shown, ""])
             table.add_row(str(told.file), name, f"{probability:.3f}")
-            if config.saliency:
+            if layer is not None:
                 below = told.file.absolute().relative_to(above_all)
                 picture = directory / "saliency" / below.with_name(f"{below.name}.png")  # a.jpg and a.png may both be
                 picture.parent.mkdir(parents=True, exist_ok=True)
-                explain(classifier, told, f"{name} {probability:.3f}", config.saliency_layer).save(picture)
+                explain(classifier, layer, told, f"{name} {probability:.3f}").save(picture)
     if table.rows:
         console = Console()
         console.width = max(console.width, max(len(str(file)) for file in files) + 40)  # names are not broken
@@ -153,20 +155,30 @@ def predict(classifier: "Classifier", datamodule: "ImageDataModule", files: Sequ
         yield from (told[file] for file in files[start : start + size])
 
 
-def explain(classifier: "Classifier", told: Prediction, caption: str, layer: str | None) -> "Image":
-    """What the network saw of an image, and what in it spoke for the class, as a layer's maps have it.
+def layer_to_look_at(classifier: "Classifier", settings: dict[str, Any], name: str | None) -> "nn.Module":
+    """The layer whose maps tell what spoke for a class.
 
     Raises:
         UserError: the network has no such layer.
     """
     import torch
 
-    from cnn_experiments.saliency import choose_layer, grad_cam, picture_of_saliency
+    from cnn_experiments.saliency import choose_layer
+    from cnn_experiments.summary import image_shape
+
+    image = torch.zeros(1, *image_shape(settings["model"]), device=classifier.device)
+    return choose_layer(classifier.network, name, image)
+
+
+def explain(classifier: "Classifier", layer: "nn.Module", told: Prediction, caption: str) -> "Image":
+    """What the network saw of an image, and what in it spoke for the class, as a layer's maps have it."""
+    import torch
+
+    from cnn_experiments.saliency import grad_cam, picture_of_saliency
 
     assert told.seen is not None
     images = told.seen[None]
-    watched = choose_layer(classifier.network, layer, images)
-    heat = grad_cam(classifier.network, watched, images, torch.tensor([told.best], device=images.device))
+    heat = grad_cam(classifier.network, layer, images, torch.tensor([told.best], device=images.device))
     return picture_of_saliency(told.seen, heat[0], caption)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnn_experiments.errors import UserError
+from cnn_experiments.models.layers import layers_and_branches
 from cnn_experiments.suggestions import suggest
 
 LEAST_SIDE = 280  # pixels of each of the two pictures; smaller images are enlarged
@@ -31,11 +32,7 @@ def choose_layer(network: nn.Module, name: str | None, images: Tensor) -> nn.Mod
     Raises:
         UserError: there is no such layer, or it has no maps.
     """
-    modules: dict[str, nn.Module] = {}
-    for layer_name, layer in network.named_children():
-        modules[layer_name] = layer
-        branches = dict(layer.named_children())
-        modules |= {f"{layer_name}/{part}": branch for part, branch in branches.items() if part.startswith("branch")}
+    modules = layers_and_branches(network)
     sides: dict[str, int] = {}
 
     def remember(name: str, output: Tensor) -> None:

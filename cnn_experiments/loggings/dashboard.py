@@ -18,7 +18,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torchvision.utils import make_grid
 
 from cnn_experiments.classifier import Classifier
-from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, is_layer
+from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, layers_and_branches
 
 PROBED_IMAGES = 256  # validation images on which units are called dead or saturated
 IMAGES_AT_ONCE = 32  # of those; what all layers make of all of them would take gigabytes
@@ -186,17 +186,12 @@ def inside(classifier: Classifier, images: Tensor) -> Iterator[tuple[str, nn.Mod
     A layer that is made of branches comes with each of them, ``inception3a/branch5x5``.
     """
     outputs: dict[nn.Module, Tensor] = {}
-    watched = []
-    for name, layer in classifier.network.named_children():
-        branches = dict(layer.named_children())
-        watched.append((name, layer))
-        if not is_layer(layer):
-            watched += [(f"{name}/{branch_name}", branch) for branch_name, branch in branches.items()]
+    watched = layers_and_branches(classifier.network)
 
     def remember(module: nn.Module, inputs: Any, output: Tensor) -> None:
         outputs[module] = output.float()
 
-    hooks = [module.register_forward_hook(remember) for _, module in watched]
+    hooks = [module.register_forward_hook(remember) for module in watched.values()]
     training = classifier.network.training
     try:
         with torch.no_grad(), classifier.trainer.precision_plugin.forward_context():
@@ -205,7 +200,7 @@ def inside(classifier: Classifier, images: Tensor) -> Iterator[tuple[str, nn.Mod
         classifier.network.train(training)
         for hook in hooks:
             hook.remove()
-    for name, module in watched:
+    for name, module in watched.items():
         if module in outputs and not isinstance(module, (nn.Identity, nn.Dropout)):
             yield name, module, outputs[module]
 

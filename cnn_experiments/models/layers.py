@@ -27,6 +27,16 @@ def is_layer(module: nn.Module) -> bool:
     return not any(dict(part.named_children()) for part in module.children())
 
 
+def layers_and_branches(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers of a table by name; one that is made of branches is followed by each, ``inception3a/branch5x5``."""
+    found: dict[str, nn.Module] = {}
+    for name, layer in network.named_children():
+        found[name] = layer
+        if not is_layer(layer):
+            found |= {f"{name}/{branch_name}": branch for branch_name, branch in layer.named_children()}
+    return found
+
+
 class ScaledTanh(nn.Module):
     """1.7159 tanh(2/3 a), which maps ±1 to about ±1.
 
