@@ -1,13 +1,12 @@
 """How long cnn-compare takes over 500 runs: 50 configurations of LeNet-5 with 10 seeds each, 60 epochs long.
 
-The runs are made up, in a temporary folder, with all files that a comparison reads. What is timed is the whole command
-in a process of its own, from its start to its end.
+The runs are made up, in a temporary folder, with all files that a comparison reads. The whole command is timed, in a
+process of its own, from start to end.
 
 Usage: python benchmarks/compare_time.py [repetitions]
 """
 
 import csv
-import json
 import random
 import statistics
 import subprocess
@@ -18,12 +17,8 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import hydra
-import yaml
-
-from cnn_experiments.command import CONFIG_DIRECTORY
-from cnn_experiments.configs import plain
-from cnn_experiments.runs import Run
+from cnn_experiments.commands.from_python import compose
+from cnn_experiments.runs.directory import RunDirectory
 
 SEEDS, EPOCHS, WANTED = 10, 60, 5.0
 RATES, DROPOUTS = [0.0005 * step for step in range(1, 11)], [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -32,16 +27,8 @@ COLUMNS = ("epoch", "step", "seconds", "train/loss", "train/accuracy", "val/loss
 
 def write_run(directory: Path, config: dict[str, Any], generator: random.Random) -> None:
     """A completed run whose accuracy rises with each epoch, as cnn-train would have left it."""
-    run = Run(directory)
-    directory.mkdir(parents=True)
-    run.config_file.write_text(yaml.safe_dump(config, sort_keys=False))
+    run = RunDirectory(directory)
     best = 0.98 + 0.01 * generator.random()
-    with run.history_file.open("w", newline="") as target:
-        writer = csv.writer(target)
-        writer.writerow(COLUMNS)
-        for epoch in range(1, EPOCHS + 1):
-            error = 1 - best + 0.3 / epoch**2
-            writer.writerow([epoch, 860 * epoch, 6.5 * epoch, error * 20, 1 - error / 2, error * 25, 1 - error])
     right = [[980 if row == column else 2 for column in range(10)] for row in range(10)]
     metrics = {
         "status": "completed",
@@ -56,12 +43,19 @@ def write_run(directory: Path, config: dict[str, Any], generator: random.Random)
         "val/accuracy": best,
         "test/accuracy": best,
     }
-    run.metrics_file.write_text(json.dumps(metrics, indent=2))
+    run.start(config)
+    run.record(**metrics)
+    with run.history_file.open("w", newline="") as target:
+        writer = csv.writer(target)
+        writer.writerow(COLUMNS)
+        for epoch in range(1, EPOCHS + 1):
+            error = 1 - best + 0.3 / epoch**2
+            writer.writerow([epoch, 860 * epoch, 6.5 * epoch, error * 20, 1 - error / 2, error * 25, 1 - error])
 
 
 def main(repetitions: int) -> None:
-    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
-        config = plain(hydra.compose("train", [f"trainer.max_epochs={EPOCHS}"]))
+    config, _ = compose([f"trainer.max_epochs={EPOCHS}"])
+    del config["resume"], config["trust"]
     generator = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:
         runs = Path(scratch) / "runs"
@@ -69,7 +63,13 @@ def main(repetitions: int) -> None:
             config["seed"] = config["datamodule"]["seed"] = seed
             config["model"]["optimizer"]["lr"], config["model"]["dropout"] = rate, dropout
             write_run(runs / str(number), config, generator)
-        command = [sys.executable, "-m", "cnn_experiments.compare", f"runs={runs}", f"hydra.run.dir={scratch}/out"]
+        command = [
+            sys.executable,
+            "-m",
+            "cnn_experiments.commands.compare",
+            f"runs={runs}",
+            f"hydra.run.dir={scratch}/out",
+        ]
         times = []
         for _ in range(repetitions):
             began = time.perf_counter()

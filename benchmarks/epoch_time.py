@@ -21,15 +21,15 @@ from typing import Any
 import hydra
 import pytorch_lightning as pl
 import torch
+from cnn_experiments.building import build
+from cnn_experiments.classifier import Classifier
+from cnn_experiments.command import CONFIG_DIRECTORY
 from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
-from cnn_experiments.building import build
-from cnn_experiments.classifier import Classifier
-from cnn_experiments.command import CONFIG_DIRECTORY
 from cnn_experiments.runs import Run
 from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger
 from cnn_experiments.trainers.trainer import build_trainer

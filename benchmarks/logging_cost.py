@@ -15,12 +15,12 @@ from typing import Any
 
 import hydra
 import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
-
 from cnn_experiments.building import build
 from cnn_experiments.classifier import Classifier
 from cnn_experiments.command import CONFIG_DIRECTORY
 from cnn_experiments.configs import plain
+from pytorch_lightning.callbacks import Callback
+
 from cnn_experiments.runs import Run
 from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger
 from cnn_experiments.trainers.trainer import build_trainer

@@ -1,23 +1,23 @@
 """Digits made for the tests, and commands run in this process as a user would run them."""
 
 import hashlib
+import importlib
 import signal
 import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-import hydra
 import numpy as np
 import pytest
 import torch
-from omegaconf import DictConfig
 from PIL import Image
 
-from cnn_experiments import command
+from cnn_experiments.commands import from_python, resolvers
 from cnn_experiments.datamodules import mnist_files
 from cnn_experiments.models.lenet5 import rbf_centres
+from cnn_experiments.settings.schema import Settings
 
 
 class Outcome(NamedTuple):
@@ -36,9 +36,9 @@ def run_command(
     monkeypatch.chdir(tmp_path)
 
     def run(verb: str, *arguments: object) -> Outcome:
-        module = __import__(f"cnn_experiments.{verb}", fromlist=["main"])
+        module = importlib.import_module(f"cnn_experiments.commands.{verb}")
         monkeypatch.setattr(sys, "argv", [f"cnn-{verb}", *map(str, arguments)])
-        command.unique_name.cache_clear()
+        resolvers.unique_name.cache_clear()
         status = 0
         try:
             module.main()
@@ -124,11 +124,20 @@ def _interruptible() -> None:
 
 
 @pytest.fixture
-def compose() -> Callable[..., DictConfig]:
-    """The config of ``cnn-train`` with some overrides."""
+def compose() -> Callable[..., dict[str, Any]]:
+    """The config of ``cnn-train`` with some words, in plain containers."""
 
-    def compose_config(*overrides: str) -> DictConfig:
-        with hydra.initialize_config_dir(str(command.CONFIG_DIRECTORY), version_base="1.3"):
-            return hydra.compose("train", list(overrides))
+    def compose_config(*words: str) -> dict[str, Any]:
+        return from_python.compose(list(words))[0]
 
     return compose_config
+
+
+@pytest.fixture
+def settings() -> Callable[..., Settings]:
+    """The settings of ``cnn-train`` with some words."""
+
+    def read(*words: str) -> Settings:
+        return from_python.read_words(words, None, None, [])[1]
+
+    return read

@@ -1,14 +1,19 @@
-"""AlexNet and GoogLeNet against their papers' tables and the article's shapes, and their layers against formulas."""
+"""AlexNet and GoogLeNet against the papers' tables and the article's shapes, and their layers against formulas."""
+
+import inspect
+from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.alexnet import AlexNet
+from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet
 from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, GoogLeNet, Inception
 from cnn_experiments.models.layers import Layer, LocalResponseNorm, ResponseNormalisation, SamePadding
-from cnn_experiments.summary import summarise
 
 ARTICLE_LRN = ResponseNormalisation(radius=2, alpha=2e-5, beta=0.75, k=1.0)
 PAPER_LRN = ResponseNormalisation(radius=2, alpha=1e-4, beta=0.75, k=2.0)
@@ -20,7 +25,8 @@ def parameters(network: nn.Module) -> int:
 
 def shapes(network: nn.Module, side: int) -> dict[str, str]:
     """Of each layer, its maps and their size: ``96@55×55``."""
-    return {row.name: f"{row.maps}@{row.size}" for row in summarise(network, (3, side, side)) if row.depth == 0}
+    rows = layer_table(network, (3, side, side)).rows
+    return {row.name: f"{row.maps}@{row.size}" for row in rows if row.depth == 0}
 
 
 class TestAlexNet:
@@ -33,7 +39,7 @@ class TestAlexNet:
             assert parameters(AlexNet(num_classes=classes, groups=groups)) == number
 
     def test_sizes_at_224(self) -> None:
-        assert shapes(AlexNet(dense=(8, 8)), 224) == {
+        assert shapes(AlexNet(1000, dense=(8, 8)), 224) == {
             "input": "3@224×224",
             "conv1": "96@55×55",
             "norm1": "96@55×55",
@@ -54,8 +60,7 @@ class TestAlexNet:
 
     def test_sizes_of_the_article(self) -> None:
         def article(side: int) -> dict[str, str]:
-            network = AlexNet(2, input_size=side, dense=(300, 200), padding="same", pool5=False, dropout_fc6=False)
-            return shapes(network, side)
+            return shapes(ArticleAlexNet(input_size=side, dense=(300, 200)), side)
 
         at_214, at_224 = article(214), article(224)
         assert (at_214["conv1"], at_214["pool1"], at_214["pool2"]) == ("96@54×54", "96@26×26", "256@12×12")
@@ -111,8 +116,8 @@ class TestGoogLeNet:
         assert parameters(GoogLeNet(num_classes=classes, auxiliary=auxiliary)) == number
 
     def test_sizes_and_multiply_adds_at_224(self) -> None:
-        rows = [row for row in summarise(GoogLeNet(), (3, 224, 224)) if row.depth == 0]
-        assert {row.name: f"{row.maps}@{row.size}" for row in rows} == {
+        table = layer_table(GoogLeNet(1000), (3, 224, 224))
+        assert {row.name: f"{row.maps}@{row.size}" for row in table.rows if row.depth == 0} == {
             "input": "3@224×224",
             "conv1": "64@112×112",
             "pool1": "64@56×56",
@@ -137,11 +142,15 @@ class TestGoogLeNet:
             "auxiliary4a": "1000@1",
             "auxiliary4d": "1000@1",
         }
-        assert sum(row.multiply_adds for row in rows) == pytest.approx(1.58e9, rel=0.005)
+        assert table.multiply_adds == pytest.approx(1.58e9, rel=0.005)
+        assert sum(row.multiply_adds for row in table.rows if row.depth == 0) == table.multiply_adds
+        heads = [row for row in table.rows if row.name.startswith("auxiliary")]
+        assert [row.kind for row in heads] == ["auxiliary head, training only"] * 2
+        assert not any(row.multiply_adds or row.connections for row in heads)
 
     @pytest.mark.parametrize("padding", ["same", "paper"])
     def test_sizes_at_214(self, padding: str) -> None:
-        network = GoogLeNet(2, input_size=214, padding=padding, hidden=1000, auxiliary=False)
+        network = ArticleGoogLeNet(padding=padding)
         found = shapes(network, 214)
         names = ("conv1", "pool1", "pool2", "pool3", "pool4", "pool5", "hidden")
         sides = [found[name].split("@")[1] for name in names]
@@ -176,6 +185,86 @@ class TestGoogLeNet:
     def test_too_small_images_are_refused(self) -> None:
         with pytest.raises(ValueError, match="input_size=64 is too small"):
             GoogLeNet(input_size=64)
+        with pytest.raises(ValueError, match="input_size=30 is too small: pool4"):
+            GoogLeNet(input_size=30, auxiliary=False)
+
+    @pytest.mark.parametrize(("side", "auxiliary"), [(31, False), (79, True), (97, True)])
+    def test_the_smallest_and_odd_images(self, side: int, auxiliary: bool) -> None:
+        network = GoogLeNet(input_size=side, auxiliary=auxiliary)
+        output = network(torch.zeros(1, 3, side, side))
+        shapes = [scores.shape for scores in output] if auxiliary else [output.shape]
+        assert shapes == [(1, 2)] * (3 if auxiliary else 1)
+
+
+class TestArticle:
+    def test_parameters(self) -> None:
+        with torch.device("meta"):
+            # fc6 sees maps of 12×12 in place of 6×6
+            assert parameters(ArticleAlexNet()) == 58_289_538 + 256 * (12 * 12 - 6 * 6) * 4096
+            # convolutions, fc6, fc7, fc8
+            narrow = 3_747_200 + (256 * 12 * 12 + 1) * 300 + 301 * 200 + 201 * 2
+            assert parameters(ArticleAlexNet(dense=(300, 200))) == narrow
+            # the dense layer of 1,000 units between the average and the output
+            assert parameters(ArticleGoogLeNet()) == 5_975_602 - 1025 * 2 + 1025 * 1000 + 1001 * 2
+
+    @pytest.mark.parametrize(
+        ("article", "paper", "same"),
+        [
+            (ArticleAlexNet, AlexNet, {"padding": "paper", "pool5": True, "dropout_fc6": True, "dense": (16, 16)}),
+            (ArticleGoogLeNet, GoogLeNet, {"padding": "paper", "hidden": None}),
+        ],
+    )
+    def test_without_its_departures_it_is_the_papers_network(
+        self, article: type[nn.Module], paper: type[nn.Module], same: dict
+    ) -> None:
+        defaults = {
+            name: parameter.default
+            for name, parameter in inspect.signature(paper).parameters.items()
+            if name != "input_size"
+        }
+        shared = defaults | {"input_size": 97} | ({"dense": same["dense"]} if "dense" in same else {})
+        networks = []
+        for network_class, arguments in ((article, shared | same), (paper, shared)):
+            torch.manual_seed(0)
+            networks.append(network_class(**arguments))
+        first, second = (network.state_dict() for network in networks)
+        assert list(first) == list(second)
+        assert all(torch.equal(value, second[name]) for name, value in first.items())
+        outputs = []
+        for network in networks:
+            torch.manual_seed(1)
+            output = network(torch.randn(2, 3, 97, 97))
+            outputs.append(output if isinstance(output, tuple) else (output,))
+        assert all(torch.equal(one, other) for one, other in zip(*outputs, strict=True))
+
+    def test_fc6_drops_nothing(self) -> None:
+        network = ArticleAlexNet(input_size=63, dense=(16, 16))
+        assert [type(part) for part in (network.dropout6, network.dropout7)] == [nn.Identity, nn.Dropout]
+
+
+@pytest.mark.parametrize(
+    ("words", "network_class"),
+    [
+        (["model=alexnet"], AlexNet),
+        (["model=googlenet"], GoogLeNet),
+        (["experiment=alexnet_article"], ArticleAlexNet),
+        (["experiment=googlenet_article"], ArticleGoogLeNet),
+    ],
+)
+def test_every_option_has_a_default_that_the_config_repeats(
+    compose: Callable, words: list[str], network_class: type[nn.Module]
+) -> None:
+    model = compose(*words)["model"]
+    assert model["_target_"] == f"{network_class.__module__}.{network_class.__qualname__}"
+    for name, parameter in inspect.signature(network_class).parameters.items():
+        default = asdict(parameter.default) if is_dataclass(parameter.default) else parameter.default
+        assert model[name] == (list(default) if isinstance(default, tuple) else default), name
+
+
+@pytest.mark.parametrize("network_class", [AlexNet, ArticleAlexNet, GoogLeNet, ArticleGoogLeNet])
+def test_a_choice_that_does_not_exist_is_refused(network_class: type[nn.Module]) -> None:
+    with pytest.raises(ValueError, match=r"^init=xavier: there is no such choice\. Use paper or article or he$"):
+        network_class(init="xavier")
 
 
 class TestLocalResponseNorm:

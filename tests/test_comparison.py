@@ -3,6 +3,8 @@
 import csv
 import json
 import re
+import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 from typing import Any
@@ -10,16 +12,11 @@ from typing import Any
 import pytest
 import yaml
 
-from cnn_experiments.comparison import (
-    Comparison,
-    as_markdown,
-    as_typed,
-    compare_runs,
-    duration,
-    in_units,
-    print_comparison,
-)
-from cnn_experiments.report import MOST_CURVES, as_html
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs.comparison import Comparison, compare
+from cnn_experiments.runs.formats import as_typed, duration, in_units
+from cnn_experiments.runs.page import MOST_CURVES, as_html
+from cnn_experiments.runs.tables import as_markdown, print_comparison
 from tests.conftest import QUICK
 
 HISTORY = ((1, 10.0, 0.5), (2, 20.0, 0.92), (3, 30.0, 0.95))  # epoch, seconds, validation accuracy
@@ -42,6 +39,7 @@ def write_run(
     seed: int = 1,
     history: tuple | None = HISTORY,
     experiment: str | None = None,
+    overrides: list[str] | None = None,
     metrics: dict[str, Any] | None = None,
     **settings: Any,
 ) -> None:
@@ -70,6 +68,7 @@ def write_run(
         "confusion": {"classes": ["cat", "dog"], "test": [[8, 2], [1, 9]]},
         "val/accuracy": None if history is None else 0.95,
         "test/accuracy": accuracy,
+        **({} if overrides is None else {"overrides": overrides}),
         **(metrics or {}),
     }
     (directory / "metrics.json").write_text(json.dumps(figures))
@@ -96,12 +95,12 @@ def charts(page: str) -> list[ElementTree.Element]:
     return [ElementTree.fromstring(chart) for chart in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]
 
 
-def test_mean_and_deviation_over_seeds_best_first(tmp_path: Path) -> None:
+def test_mean_and_std_over_seeds_best_first(tmp_path: Path) -> None:
     for seed, accuracy in ((1, 0.90), (2, 0.92), (3, 0.97)):
         write_run(tmp_path / f"a{seed}", accuracy, seed)
     for seed, accuracy in ((1, 0.95), (2, 0.97)):
         write_run(tmp_path / "deep" / "er" / f"b{seed}", accuracy, seed, model__dropout=0.5)
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert comparison.rows() == [
         # (0.95 + 0.97) / 2; √(2 · 0.01²)
         ["lenet5 dropout=0.5", "2", "0.9600 ± 0.0141", "0.9500 ± 0.0000", "60,000", "328 k", "8,500", "30 s", "20 s"],
@@ -115,12 +114,12 @@ def test_what_is_one_configuration(tmp_path: Path) -> None:
     write_run(tmp_path / "a", seed=1)
     write_run(tmp_path / "b", seed=2, model__dropout=0, trainer__gpus=0, logging__weights=True)
     write_run(tmp_path / "c", seed=2)
-    (row,) = compare_runs(tmp_path, 0.9).rows()
+    (row,) = compare(tmp_path).rows()
     assert row[:2] == ["lenet5", "2 in 3 runs"]
 
     write_run(tmp_path / "all", trainer__limit_train_batches=1.0)
     write_run(tmp_path / "one", trainer__limit_train_batches=1)
-    assert len(compare_runs(tmp_path, 0.9).rows()) == 3  # a batch is not all of them
+    assert len(compare(tmp_path).rows()) == 3  # a batch is not all of them
 
 
 def test_ties_are_decided_by_validation_and_none_comes_last(tmp_path: Path) -> None:
@@ -128,7 +127,7 @@ def test_ties_are_decided_by_validation_and_none_comes_last(tmp_path: Path) -> N
     write_run(tmp_path / "b", 0.9, model__dropout=0.2, metrics={"val/accuracy": 0.8})
     write_run(tmp_path / "c", 0.9, model__dropout=0.3, metrics={"val/accuracy": 0.9})
     write_run(tmp_path / "d", 0.0, model__dropout=0.4)
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert labels(comparison) == [f"lenet5 dropout=0.{digit}" for digit in (3, 2, 4, 1)]
     assert comparison.rows()[-1][2] == ""
 
@@ -147,7 +146,7 @@ def test_ties_are_decided_by_validation_and_none_comes_last(tmp_path: Path) -> N
 def test_time_to_an_accuracy(tmp_path: Path, histories: list, until: str) -> None:
     for seed, history in enumerate(histories):
         write_run(tmp_path / str(seed), seed=seed, history=history)
-    (row,) = compare_runs(tmp_path, 0.9).rows()
+    (row,) = compare(tmp_path).rows()
     assert row[-1] == until
 
 
@@ -157,7 +156,7 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
     write_run(tmp_path / "c", 0.7, model__name="alexnet", model__input_size=64, datamodule__image_size=64)
     write_run(tmp_path / "d", 0.6, model__name="alexnet", model__input_size=0.1 + 0.2, datamodule__image_size=32)
     write_run(tmp_path / "e", 0.5, experiment="lenet5_paper", model__c3="partial")
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert labels(comparison) == [
         "lenet5 optimizer=SGD dense=[8,16] lrn=null",
         "lenet5 optimizer=Adam dense=[8] lrn=true",
@@ -174,7 +173,7 @@ def test_labels_say_what_differs(tmp_path: Path) -> None:
 def test_runs_on_other_data_are_named_so(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0.9)
     write_run(tmp_path / "b", 0.8, datamodule__name="dogs_vs_cats", datamodule__source="/photographs")
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert labels(comparison) == ["lenet5 on mnist", "lenet5 on dogs_vs_cats"]
     assert comparison.warnings == ["not the same data: datamodule.name is mnist or dogs_vs_cats"]
 
@@ -200,7 +199,7 @@ def test_a_warning_where_runs_are_not_comparable(tmp_path: Path, key: str, value
     write_run(tmp_path / "older", 0.1, model__init="paper")  # made before there was such a key
     if key in ("datamodule.limit", "trainer.max_epochs"):
         (tmp_path / "older" / "metrics.json").unlink()
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert len(comparison.warnings) == (warning is not None)
     if warning is not None:
         assert warning in comparison.warnings[0]
@@ -212,7 +211,7 @@ def test_a_warning_where_seeds_draw_other_test_images(tmp_path: Path) -> None:
     for seed in (1, 2):
         write_run(tmp_path / f"a{seed}", seed=seed, datamodule__test_size=0.1)
     write_run(tmp_path / "b", seed=3, datamodule__test_size=0.1, model__dropout=0.5)
-    (warning,) = compare_runs(tmp_path, 0.9).warnings
+    (warning,) = compare(tmp_path).warnings
     assert warning.startswith("not the same split: the seed decides")
     assert "1+2 or 3" in warning
 
@@ -231,11 +230,15 @@ def test_what_did_not_complete_is_listed(tmp_path: Path, capsys: pytest.CaptureF
         (tmp_path / name / "metrics.json").write_text(text)
     write_run(tmp_path / "torn")
     (tmp_path / "torn" / "history.csv").write_text("epoch,seconds\n1,2,3\n")
-    comparison = compare_runs(tmp_path, 0.9)
+    write_run(tmp_path / "hostile figure", metrics={"parameters": ["<script>"]})
+    write_run(tmp_path / "hostile matrix", metrics={"confusion": {"classes": ["a", "b"], "test": [[1, 2]]}})
+    write_run(tmp_path / "hostile words", metrics={"overrides": 5})
+    comparison = compare(tmp_path)
     assert len(comparison.configurations) == 1
     assert {directory.name: status for directory, status, _ in comparison.others} == {
         "bad": "failed", "broken": "interrupted", "going": "running", "unreadable": "unreadable", "empty": "unreadable",
         "list": "unreadable", "half": "unreadable", "torn": "unreadable",
+        "hostile figure": "unreadable", "hostile matrix": "unreadable", "hostile words": "unreadable",
     }  # fmt: skip
     print_comparison(comparison)
     line = f"failed: {tmp_path / 'bad'} (model.dropout=1.5: less than 1 <b>)"
@@ -246,7 +249,7 @@ def test_what_did_not_complete_is_listed(tmp_path: Path, capsys: pytest.CaptureF
 
 def test_a_folder_of_failed_runs_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fail(tmp_path / "runs" / "bad", "failed", error="it diverged")
-    comparison = compare_runs(tmp_path / "runs", 0.9)
+    comparison = compare(tmp_path / "runs")
     print_comparison(comparison)
     for text in (capsys.readouterr().out, as_markdown(comparison), as_html(comparison)):
         assert "it diverged" in text
@@ -256,7 +259,7 @@ def test_a_folder_of_failed_runs_alone(tmp_path: Path, capsys: pytest.CaptureFix
 def test_markdown(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0.9, model__init="a|b")
     write_run(tmp_path / "b", 0.8, model__init="<script>")
-    lines = as_markdown(compare_runs(tmp_path, 0.95)).splitlines()
+    lines = as_markdown(compare(tmp_path, 0.95)).splitlines()
     assert lines[2].startswith("| configuration | seeds | test accuracy |")
     assert lines[2].endswith("| until 0.95 |")
     assert lines[3].count("---") == lines[2].count("|") - 1
@@ -268,7 +271,7 @@ def test_the_page_needs_no_network_and_is_well_formed(tmp_path: Path) -> None:
     for seed in (1, 2):
         write_run(tmp_path / f"a{seed}", 0.9, seed, model__init="<script>&", experiment="paper")
         write_run(tmp_path / f"b{seed}", 0.8, seed, parameters=1)
-    page = as_html(compare_runs(tmp_path, 0.9))
+    page = as_html(compare(tmp_path))
     namespaces = {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert set(re.findall(r"https?://[^\s\"'<)]+", page)) <= namespaces
     assert not re.search(r"<(script|link|img|iframe)|@import|url\((?!#)", page)
@@ -282,7 +285,7 @@ def test_the_page_needs_no_network_and_is_well_formed(tmp_path: Path) -> None:
             "train/loss over epochs",
             "val/loss over epochs",
             "test accuracy against parameters",
-            "test accuracy against multiply-adds an image",
+            "test accuracy against multiply-adds per image",
             "test accuracy against seconds of training",
         )
     ):
@@ -300,7 +303,7 @@ def test_the_page_where_figures_are_missing(tmp_path: Path) -> None:
     write_run(tmp_path / "a", history=None, metrics=nothing)
     write_run(tmp_path / "b", history=None, model__dropout=0.5, metrics={"multiply_adds": None})
     write_run(tmp_path / "c", history=HISTORY[:1], model__dropout=0.6)
-    comparison = compare_runs(tmp_path, 0.9)
+    comparison = compare(tmp_path)
     assert comparison.rows()[-1] == ["lenet5 dropout=0", "1", "", "", "60,000", "", "", "", ""]
     assert len(charts(as_html(comparison))) == 7
 
@@ -308,12 +311,108 @@ def test_the_page_where_figures_are_missing(tmp_path: Path) -> None:
 def test_a_page_of_hundreds_of_configurations(tmp_path: Path) -> None:
     for number in range(120):
         write_run(tmp_path / str(number), number / 1000, model__units=number)
-    page = as_html(compare_runs(tmp_path, 0.9))
+    page = as_html(compare(tmp_path))
     assert page.count("<tr><td>") > 120
     assert page.count('class="swatch"') == MOST_CURVES
     assert f"the best {MOST_CURVES} of 120" in page
     assert page.count("<figure>") == MOST_CURVES
     assert len(page) < 1_000_000
+
+
+def test_the_preset_is_what_was_typed(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, overrides=["experiment=lenet5_paper", "model.dropout=0.1"], model__dropout=0.1)
+    write_run(tmp_path / "b", 0.8, overrides=["model.dropout=0.2"], experiment="older", model__dropout=0.2)
+    write_run(tmp_path / "c", 0.7, experiment="older", model__dropout=0.3)
+    assert labels(compare(tmp_path)) == ["lenet5_paper", "lenet5", "older"]
+
+
+def test_runs_from_before_keys_were_renamed_are_of_the_same_configuration(tmp_path: Path) -> None:
+    network = {"model__name": "alexnet", "model___target_": "cnn_experiments.models.alexnet.AlexNet"}
+    write_run(
+        tmp_path / "old",
+        seed=1,
+        **network,
+        model__padding="paper",
+        model__pool5=True,
+        model__dropout_fc6=True,
+        datamodule__deviation=[0.2],
+        logging___target_="cnn_experiments.loggings.dashboard.Dashboard",
+    )
+    logging = "cnn_experiments.logging.dashboard.Dashboard"
+    write_run(tmp_path / "new", seed=2, **network, datamodule__std=[0.2], logging___target_=logging)
+    (row,) = compare(tmp_path).rows()
+    assert row[:2] == ["alexnet", "2"]
+
+
+def test_several_folders_and_patterns(tmp_path: Path) -> None:
+    for name in ("a1", "a2", "b"):
+        write_run(tmp_path / name / "run", seed=ord(name[-1]))
+    both = compare([tmp_path / "b", f"{tmp_path}/a*", tmp_path / "a1"])
+    assert both.rows()[0][1] == "3"  # none is counted twice
+    assert len(compare(str(tmp_path / "a1" / "run")).configurations) == 1
+    assert str(tmp_path / "b") in both.title
+
+
+@pytest.mark.parametrize("accuracy", [0, 1.5, "high", True, float("nan")])
+def test_an_accuracy_out_of_range(tmp_path: Path, accuracy: Any) -> None:
+    write_run(tmp_path / "a")
+    with pytest.raises(UserError, match=f"accuracy={accuracy}: give a share"):
+        compare(tmp_path, accuracy)
+
+
+def test_a_folder_without_runs(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="there are no runs in this folder"):
+        compare(tmp_path)
+    with pytest.raises(UserError, match="there is no such folder"):
+        compare([tmp_path / "nowhere*"])
+
+
+def test_in_a_notebook(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, model__init="<script>", trainer__max_epochs=4)
+    write_run(tmp_path / "b", 0.8)
+    fail(tmp_path / "bad", "failed", error="it <b>diverged")
+    comparison = compare(tmp_path)
+    page = comparison._repr_html_()
+    ElementTree.fromstring(f"<div>{page}</div>")
+    assert "<td>0.9000</td>" in page
+    assert "not the same budget" in page
+    assert "it &lt;b&gt;diverged" in page
+    text = str(comparison)
+    assert "0.9000" in text
+    assert "it <b>diverged" in text
+    assert "\x1b" not in text
+
+
+def test_as_a_data_frame(tmp_path: Path) -> None:
+    pandas = pytest.importorskip("pandas")
+    for seed in (1, 2):
+        write_run(tmp_path / f"a{seed}", 0.9 + seed / 100, seed)
+        write_run(tmp_path / f"b{seed}", 0.8, seed, model__dropout=0.5)
+    frame = compare(tmp_path).to_pandas()
+    assert isinstance(frame, pandas.DataFrame)
+    assert list(frame["model.dropout"]) == [0, 0, 0.5, 0.5]
+    assert frame.groupby("configuration")["test/accuracy"].mean()["lenet5 dropout=0"] == pytest.approx(0.915)
+    assert list(compare(tmp_path / "a1").to_pandas()["seed"]) == [1]
+
+
+def test_a_data_frame_without_pandas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_run(tmp_path / "a")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ImportError, match="pip install pandas"):
+        compare(tmp_path).to_pandas()
+
+
+def test_nothing_heavy_is_imported(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    program = f"""
+import sys
+from cnn_experiments.runs.comparison import compare
+print(compare({str(tmp_path)!r}))
+import cnn_experiments.runs.tables, cnn_experiments.runs.sweep, cnn_experiments.runs.provenance
+heavy = {{"torch", "hydra", "omegaconf", "matplotlib", "pytorch_lightning"}} & set(sys.modules)
+assert not heavy, heavy
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 def test_how_figures_are_written() -> None:

@@ -1,8 +1,10 @@
 """What logging=full shows of each network, read back from TensorBoard's file."""
 
+import inspect
 import json
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -10,12 +12,11 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import nn
 
-from cnn_experiments.building import build
-from cnn_experiments.classifier import Classifier
-from cnn_experiments.configs import plain
-from cnn_experiments.loggings import dashboard
-from cnn_experiments.loggings.dashboard import Dashboard
-from cnn_experiments.trainers.trainer import build_trainer
+from cnn_experiments.inspection import pictures
+from cnn_experiments.inspection.layer_outputs import layer_outputs, units_out_of_use
+from cnn_experiments.logging.dashboard import Dashboard, worst_mistakes
+from cnn_experiments.models.alexnet import AlexNet
+from cnn_experiments.models.lenet5 import LeNet5
 from tests.conftest import QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 
 LENET5_WEIGHTS = {"c1", "s2", "c3", "s4", "c5", "f6"}
@@ -136,31 +137,26 @@ class Recorder:
 
     def __init__(self) -> None:
         self.scalars: dict[str, float] = {}
+        self.tags: list[str] = []
 
     def add_scalar(self, tag: str, value: float, step: int) -> None:
         self.scalars[tag] = value
 
     def add_histogram(self, tag: str, values: torch.Tensor, step: int) -> None:
-        pass
+        self.tags.append(tag)
+
+    add_image = add_figure = add_histogram
 
 
-def attached(config) -> Classifier:
-    """A classifier in the hands of a Trainer, as in training."""
-    classifier = Classifier(plain(config))
-    classifier.trainer = build_trainer(plain(config)["trainer"], logger=False, enable_checkpointing=False)
-    return classifier
-
-
-def test_a_layer_that_cannot_fire_is_dead(compose: Callable) -> None:
-    classifier = attached(compose(*SMALL_ALEXNET, "model.dropout=0", "trainer.gpus=0"))
-    network: nn.Module = classifier.network
+def test_a_layer_that_cannot_fire_is_dead() -> None:
+    network = AlexNet(input_size=64, maps=(8, 8, 8, 8, 8), dense=(16, 16), dropout=0.0)
     with torch.no_grad():
         network.conv2.convolution.weight.zero_()
         network.conv2.convolution.bias.fill_(-100)
         network.conv3.convolution.weight.zero_()
         network.conv3.convolution.bias.copy_(torch.tensor([1.0, -1.0] * 3 + [1.0, 0.0]))
     images = torch.randn(10, 3, 64, 64)
-    shares = dashboard.units_out_of_use(classifier, images.split(4))
+    shares = units_out_of_use(network, images.split(4))
     assert shares["dead_relus/conv2"] == 1.0
     assert shares["dead_relus/conv3"] == 0.5
     with torch.no_grad():
@@ -169,95 +165,149 @@ def test_a_layer_that_cannot_fire_is_dead(compose: Callable) -> None:
 
 
 @pytest.mark.parametrize("activation", ["tanh", "scaled_tanh"])
-def test_a_layer_that_is_driven_to_its_bound_is_saturated(compose: Callable, activation: str) -> None:
-    classifier = attached(compose(f"model.activation={activation}", "trainer.gpus=0"))
-    network: nn.Module = classifier.network
+def test_a_layer_that_is_driven_to_its_bound_is_saturated(activation: str) -> None:
+    network = LeNet5(activation=activation)
     with torch.no_grad():
         for layer, bias in ((network.c1.convolution, 100.0), (network.c5.convolution, 0.1)):
             layer.weight.zero_()
             layer.bias.fill_(bias)
         network.f6.dense.weight.zero_()
         network.f6.dense.bias.copy_(torch.tensor([-100.0, 0.0, 100.0, 0.5] * 21))
-    shares = dashboard.units_out_of_use(classifier, torch.randn(10, 1, 32, 32).split(4))
+    shares = units_out_of_use(network, torch.randn(10, 1, 32, 32).split(4))
     assert shares["saturated_tanhs/c1"] == 1.0
     assert shares["saturated_tanhs/c5"] == 0.0
     assert shares["saturated_tanhs/f6"] == 0.5
 
 
-def test_looking_inside_leaves_no_trace(compose: Callable) -> None:
-    classifier = attached(compose("model.dropout=0.5", "trainer.gpus=0")).train()
-    before = {name: value.clone() for name, value in classifier.state_dict().items()}
+def test_looking_inside_leaves_no_trace() -> None:
+    network = LeNet5(dropout=0.5).train()
+    network.c3.eval()  # as one does to freeze a layer
+    before = {name: value.clone() for name, value in network.state_dict().items()}
     random_state = torch.get_rng_state()
-    names = [
-        name for name, _, _ in dashboard.inside(classifier, torch.randn(2, 1, 32, 32, generator=torch.Generator()))
-    ]
-    assert names == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
+    images = torch.randn(2, 1, 32, 32, generator=torch.Generator())
+    outputs = {name: output for name, _, output in layer_outputs(network, images)}
+    assert list(outputs) == ["c1", "s2", "c3", "s4", "c5", "f6", "output"]
     assert torch.equal(random_state, torch.get_rng_state())
-    assert all(torch.equal(before[name], value) for name, value in classifier.state_dict().items())
-    assert classifier.network.training
-    assert not any(module._forward_hooks for module in classifier.network.modules())
+    assert all(torch.equal(before[name], value) for name, value in network.state_dict().items())
+    assert network.training
+    assert network.c1.training
+    assert not network.c3.training
+    assert not any(module._forward_hooks for module in network.modules())
+    with torch.no_grad():
+        assert torch.equal(outputs["output"], network.eval()(images))
 
 
-def test_the_norm_of_gradients(compose: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
-    classifier = attached(compose("trainer.gpus=0"))
+def test_looking_inside_a_network_that_works_in_place_or_gives_tuples() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 2, 3)
+            self.relu = nn.ReLU(inplace=True)
+            self.rnn = nn.LSTM(2, 3, batch_first=True)
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return self.rnn(self.relu(self.conv(images)).flatten(2).transpose(1, 2))[0][:, -1]
+
+    network = Network()
+    outputs = {name: output for name, _, output in layer_outputs(network, torch.randn(2, 1, 8, 8))}
+    assert (outputs["conv"] < 0).any()
+    assert torch.equal(outputs["conv"].relu(), outputs["relu"])
+    assert outputs["rnn"].shape == (2, 36, 3)
+
+
+def test_looking_inside_in_mixed_precision() -> None:
+    contexts = []
+
+    def autocast() -> torch.autocast:
+        contexts.append(torch.autocast("cpu", torch.bfloat16))
+        return contexts[-1]
+
+    network = LeNet5()
+    images = torch.randn(4, 1, 32, 32)
+    outputs = {name: output for name, _, output in layer_outputs(network, images, autocast)}
+    assert {output.dtype for output in outputs.values()} == {torch.float32}
+    assert torch.equal(outputs["c1"], outputs["c1"].bfloat16().float())
+    units_out_of_use(network, images.split(2), autocast)
+    assert len(contexts) == 3
+
+
+def test_the_norm_of_gradients() -> None:
+    network = LeNet5()
     images, labels = torch.randn(8, 1, 32, 32), torch.arange(8)
-    classifier.network.loss(classifier.network(images), labels).backward()
+    network.loss(network(images), labels).backward()
     recorder = Recorder()
-    monkeypatch.setattr(dashboard, "writer_of", lambda trainer: recorder)
-    monkeypatch.setattr(Dashboard, "is_due", lambda self, trainer: True)
-    monkeypatch.setattr(type(classifier.trainer), "is_last_batch", True)
-    settings = plain(compose("logging=full"))["logging"]
-    build(settings, "logging").on_before_optimizer_step(classifier.trainer, classifier, None)
+    Dashboard().write_gradients(recorder, 1, network)
+    assert recorder.scalars == {}
+    Dashboard(gradients=True).write_gradients(recorder, 1, network)
     for name in LENET5_WEIGHTS:
-        squares = sum(
-            float(parameter.grad.square().sum()) for parameter in getattr(classifier.network, name).parameters()
-        )
+        squares = sum(float(parameter.grad.square().sum()) for parameter in getattr(network, name).parameters())
         assert recorder.scalars[f"gradients/{name}/norm"] == pytest.approx(squares**0.5, rel=1e-5), name
 
 
-def test_the_most_wrong_of_all_processes(monkeypatch: pytest.MonkeyPatch) -> None:
-    def mistake(loss: float) -> dashboard.Mistake:
-        return loss, torch.zeros(1, 4, 4), 0, torch.tensor([0.1, 0.9])
+def test_a_network_without_convolutions() -> None:
+    network = nn.Sequential(nn.Flatten(), nn.Linear(4, 3))
+    recorder = Recorder()
+    Dashboard(memory=False, weights=True, filters=True).write_epoch(
+        recorder, 1, network, None, torch.device("cpu"), nullcontext
+    )
+    assert recorder.tags == ["weights/1"]
 
-    ours, theirs = [mistake(5.0), mistake(1.0)], [mistake(4.0), mistake(3.0)]
 
-    def all_gather_object(lists: list, values: list) -> None:
-        assert values is ours
-        lists[:] = [ours, theirs]
+def test_when_an_epoch_is_written() -> None:
+    dashboard = Dashboard(every_n_epochs=3)
+    assert [epoch for epoch in range(8) if dashboard.is_due(epoch, last=epoch == 7)] == [0, 3, 6, 7]
 
-    assert dashboard.of_all_processes(ours) is ours
-    monkeypatch.setattr("torch.distributed.is_initialized", lambda: True)
-    monkeypatch.setattr("torch.distributed.get_world_size", lambda: 2)
-    monkeypatch.setattr("torch.distributed.all_gather_object", all_gather_object)
-    found = dashboard.worst(dashboard.of_all_processes(ours), 3)
-    assert [loss for loss, *_ in found] == [5.0, 4.0, 3.0]
+
+def test_every_key_has_a_default_that_the_config_repeats(compose: Callable) -> None:
+    config = compose()["logging"]
+    for name, parameter in inspect.signature(Dashboard).parameters.items():
+        assert config[name] == parameter.default, name
+
+
+def test_the_worst_mistakes() -> None:
+    probabilities = torch.tensor([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.99, 0.01], [0.7, 0.3]])
+    labels = torch.tensor([1, 0, 1, 1, 0])  # images 0, 1 and 3 are wrong
+    assert worst_mistakes(probabilities, labels, 2).tolist() == [3, 0]
+    assert worst_mistakes(probabilities, labels, 9).tolist() == [3, 0, 1]
+    assert worst_mistakes(probabilities, labels, 0).tolist() == []
 
 
 def test_pictures() -> None:
     names = ["cat", "a dog with a long name"]
     counts = torch.tensor([[3, 1], [0, 4]])
-    (axes,) = dashboard.picture_of_confusion(counts, names).axes
+    (axes,) = pictures.picture_of_confusion(counts, names).axes
     assert sorted(text.get_text() for text in axes.texts) == ["1", "3", "4"]
     assert [label.get_text() for label in axes.get_yticklabels()] == names
 
-    mistakes = [(9.0, torch.rand(3, 8, 8), 1, torch.tensor([0.9999, 0.0001]))] * 3
-    titles = [axes.get_title() for axes in dashboard.picture_of_mistakes(mistakes, names).axes]
+    images, labels = torch.rand(3, 3, 8, 8), torch.tensor([1, 1, 1])
+    probabilities = torch.tensor([[0.9999, 0.0001]] * 3)
+    titles = [axes.get_title() for axes in pictures.picture_of_mistakes(images, labels, probabilities, names).axes]
     assert titles == ["is a dog with a long name (<0.1%)\ntaken for cat (>99.9%)"] * 3 + [""]
 
     for values in (torch.rand(4, 256, 6, 6), torch.rand(4, 84), torch.rand(4, 1009), torch.zeros(4, 2, 1, 1)):
-        picture = dashboard.picture_of_maps(values)
+        picture = pictures.picture_of_maps(values)
         assert picture.shape[0] == 3
         assert 0 <= picture.min() <= picture.max() <= 1
         assert max(picture.shape) < 1400
-    assert dashboard.as_maps(torch.rand(2, 84)).shape == (2, 1, 12, 7)
-    assert dashboard.as_maps(torch.rand(2, 10)).shape == (2, 1, 1, 10)
+    assert pictures.as_maps(torch.rand(2, 84)).shape == (2, 1, 12, 7)
+    assert pictures.as_maps(torch.rand(2, 10)).shape == (2, 1, 1, 10)
+
+
+def test_images_side_by_side_are_torchvisions_grid() -> None:
+    from torchvision.utils import make_grid
+
+    for number, channels, columns in ((7, 3, 3), (4, 1, 8), (9, 1, 3)):
+        images = torch.rand(number, channels, 5, 4) * 9
+        expected = make_grid(images, columns, padding=2, normalize=True, scale_each=True, pad_value=0.5)
+        found = pictures.side_by_side(pictures.scaled(images), columns, gap=2, gap_value=0.5)
+        torch.testing.assert_close(found, expected)
 
 
 def test_pictures_do_not_count_as_training_time(run_command, digits: Path, tmp_path: Path, monkeypatch) -> None:
-    def draw_slowly(self, trainer, classifier) -> None:
+    def draw_slowly(*arguments: object) -> None:
         time.sleep(3)
 
-    monkeypatch.setattr(Dashboard, "look_inside", draw_slowly)
+    monkeypatch.setattr(Dashboard, "write_epoch", draw_slowly)
     settings = [*QUICK, "trainer.max_epochs=1", "logging.units=true", "hydra.run.dir=run"]
     assert run_command("train", *settings, "trainer.check_val_every_n_epoch=2").status == 0
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["train_seconds"] < 3

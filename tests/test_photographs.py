@@ -1,4 +1,4 @@
-"""Photographs as people have them: how they are found, read, judged, kept, split, changed and told apart."""
+"""Photographs as people have them: how they are found, read, judged, cached, split, augmented and classified."""
 
 import csv
 import hashlib
@@ -8,29 +8,29 @@ import shutil
 import stat
 import subprocess
 import sys
-import urllib.error
-import urllib.request
 import zipfile
 from collections import namedtuple
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from cnn_experiments.building import build
-from cnn_experiments.configs import plain
 from cnn_experiments.datamodules import dogs_vs_cats_files, image_cache
-from cnn_experiments.datamodules.augmentation import light, principal_components
+from cnn_experiments.datamodules.base import PARTS, Part
 from cnn_experiments.datamodules.dogs_vs_cats import DogsVsCats
 from cnn_experiments.datamodules.dogs_vs_cats_files import find_photographs
 from cnn_experiments.datamodules.image_cache import Photograph, prepare_cache
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
 from cnn_experiments.datamodules.resizing import Resizing
+from cnn_experiments.datamodules.samplers import Draw
+from cnn_experiments.datamodules.transforms import Augmentation, light, principal_components
 from cnn_experiments.errors import ExperimentError, UserError
 from tests.conftest import QUICK_PHOTOGRAPHS, SMALL_ALEXNET
+from tests.web import Web
 
 # Learns red from blue in a few epochs.
 FAST = ("model.optimizer.lr=0.003", "model.dropout=0")
@@ -43,17 +43,21 @@ def saved(image: Image.Image, file: Path, **settings: object) -> Path:
 
 
 @pytest.fixture
-def data(compose) -> Callable[..., DogsVsCats]:
-    """A data module with some overrides, ready to use."""
+def data(photographs: Path) -> Callable[..., DogsVsCats]:
+    """The data set of the photographs for the tests, for a network of 32 pixels, with other settings as needed."""
 
-    def make(*overrides: str) -> DogsVsCats:
-        config = compose("datamodule=dogs_vs_cats", "model=alexnet", "model.input_size=32", *overrides)
-        module = build(plain(config)["datamodule"], "datamodule", also=["name"])
-        module.prepare_data()
-        module.setup()
-        return module
+    def make(**settings: Any) -> DogsVsCats:
+        data = DogsVsCats(**{"image_size": 32, "num_workers": 0, **settings})
+        data.setup()
+        return data
 
     return make
+
+
+@pytest.fixture
+def web() -> Iterator[Web]:
+    with Web() as server:
+        yield server
 
 
 class TestReading:
@@ -137,7 +141,7 @@ class TestCache:
     def files(self, photographs: Path) -> list[Photograph]:
         return find_photographs(str(photographs), photographs.parent / "data")[1]
 
-    def test_what_is_wrong_is_set_aside_with_its_reason(self, photographs: Path, data, caplog) -> None:
+    def test_what_is_wrong_is_set_aside_with_its_reason(self, photographs: Path, data) -> None:
         cat = photographs / "cat.0.jpg"
         shutil.copy(cat, photographs / "cat.100.jpg")  # byte for byte
         Image.open(cat).save(photographs / "cat.101.png")  # pixel for pixel, in another format
@@ -242,17 +246,17 @@ class TestCache:
             prepare_cache(files, files[0].path.parent, SMALL, tmp_path / "cache")
 
     def test_rules_of_size_are_keys(self, photographs: Path, data) -> None:
-        small = data("datamodule.smallest_side=64")
+        small = data(smallest_side=64)
         assert {entry.reason for entry in small.set_aside} == {"smaller than 64 pixels"}
         assert all(min(entry.width, entry.height) >= 64 for entry in small.used)
-        large = data("datamodule.largest_side=64")
+        large = data(largest_side=64)
         assert {entry.reason for entry in large.set_aside} == {"larger than 64 pixels"}
         assert small.cache.folder == large.cache.folder  # such rules need no other cache
 
     def test_known_mislabelled_files(self, photographs: Path, data) -> None:
         (photographs / "dog.1.jpg").rename(photographs / "dog.1773.jpg")
         assert not data().set_aside
-        assert [entry.file for entry in data("datamodule.drop_mislabelled=true").set_aside] == ["dog.1773.jpg"]
+        assert [entry.file for entry in data(drop_mislabelled=True).set_aside] == ["dog.1773.jpg"]
 
 
 class TestFinding:
@@ -294,18 +298,18 @@ class TestFinding:
 
     def test_any_folder_of_classes(self, photographs: Path, tmp_path: Path, data) -> None:
         folder = self.by_class(photographs, tmp_path / "animals", ("horse", "zebra"))
-        module = data(f"datamodule.source={folder}", "datamodule.class_names=[horse,zebra]")
+        module = data(source=folder, class_names=["horse", "zebra"])
         assert (len(module.used), module.class_names) == (80, ["horse", "zebra"])
         with pytest.raises(UserError, match=r"Set datamodule.class_names=\[horse,zebra\]"):
-            data(f"datamodule.source={folder}")
+            data(source=folder)
         plural = self.by_class(photographs, tmp_path / "plural", ("cats", "dogs"))
-        assert data(f"datamodule.source={plural}").class_of == {"cats": 0, "dogs": 1}
+        assert data(source=plural).class_of == {"cats": 0, "dogs": 1}
 
     def test_the_source_is_never_written_to(self, photographs: Path, data, tmp_path: Path) -> None:
         archive = self.zipped(photographs, photographs.parent / "train.zip", "train/")
         shutil.rmtree(photographs)
         before = {file: file.stat().st_mtime_ns for file in photographs.parent.rglob("*")}
-        data(f"datamodule.source={archive}")
+        data(source=archive)
         assert {file: file.stat().st_mtime_ns for file in photographs.parent.rglob("*")} == before
 
     @pytest.mark.parametrize("name", ["../evil.jpg", "/evil.jpg", "train/../../evil.jpg", "C:/evil.jpg", "link.jpg"])
@@ -346,111 +350,94 @@ class TestFinding:
         assert str(source) in str(error.value)
 
     def test_nothing_there_and_no_network(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def no_network(request: object, timeout: float) -> None:
-            raise urllib.error.URLError("no network")
-
-        monkeypatch.setattr(urllib.request, "urlopen", no_network)
+        monkeypatch.setattr(dogs_vs_cats_files, "MICROSOFT", "http://127.0.0.1:9/microsoft.com.zip")  # nobody listens
         monkeypatch.setitem(sys.modules, "kagglehub", None)
         with pytest.raises(ExperimentError) as error:
             find_photographs(None, tmp_path)
-        for words in ("Kaggle", "microsoft.com", "no network", "three ways", "DOGS_VS_CATS", str(tmp_path)):
+        for words in ("Kaggle", "microsoft.com", "Connection refused", "three ways", "DOGS_VS_CATS", str(tmp_path)):
             assert words in str(error.value)
 
-    def test_a_download_goes_on_and_is_checked(self, photographs: Path, tmp_path: Path, monkeypatch) -> None:
+    def test_microsofts_archive_is_downloaded_once(self, photographs, tmp_path, monkeypatch, web: Web) -> None:
         pets = self.by_class(photographs, tmp_path / "microsoft" / "PetImages", ("Cat", "Dog"))
         content = self.zipped(pets.parent, tmp_path / "source.zip", "").read_bytes()
+        web.files["/pets.zip"] = content
+        monkeypatch.setattr(dogs_vs_cats_files, "MICROSOFT", f"{web.address}/pets.zip")
         monkeypatch.setattr(dogs_vs_cats_files, "MICROSOFT_SHA256", hashlib.sha256(content).hexdigest())
         monkeypatch.setitem(sys.modules, "kagglehub", None)
-        asked = []
-
-        class Answer(io.BytesIO):
-            def __init__(self, body: bytes, status: int) -> None:
-                super().__init__(body)
-                self.status, self.headers = status, {"Content-Length": str(len(body))}
-
-        def urlopen(request: urllib.request.Request, timeout: float) -> Answer:
-            asked.append(request.get_header("Range"))
-            begin = int(request.get_header("Range", "bytes=0-")[6:-1])
-            return Answer(content[begin:], 206 if begin else 200)
-
-        monkeypatch.setattr(urllib.request, "urlopen", urlopen)
         own = tmp_path / "data" / "dogs_vs_cats"
         own.mkdir(parents=True)
         (own / "kagglecatsanddogs_5340.zip.part").write_bytes(content[:1000])
         assert len(find_photographs(None, tmp_path / "data")[1]) == 80
         assert len(find_photographs(None, tmp_path / "data")[1]) == 80
-        assert asked == ["bytes=1000-"]
+        assert web.asked == [("/pets.zip", "bytes=1000-")]
         shutil.rmtree(own)
         monkeypatch.setattr(dogs_vs_cats_files, "MICROSOFT_SHA256", "0" * 64)
-        with pytest.raises(ExperimentError, match="damaged"):
+        with pytest.raises(ExperimentError, match="does not match"):
             find_photographs(None, tmp_path / "data")
-        assert not list(own.iterdir())
+        assert not list(own.glob("kaggle*"))
 
 
 class TestSplits:
     def test_stratified_and_written_down(self, photographs: Path, data) -> None:
-        module = data("datamodule.test_size=20", "datamodule.validation_size=0.25", "seed=3")
-        sizes = {part: len(indices) for part, indices in module.parts.items()}
+        module = data(test_size=20, validation_size=0.25, seed=3)
+        sizes = {part: len(indices) for part, indices in module.split().items()}
         assert sizes == {"training": 40, "validation": 20, "test": 20}
-        for part in (module.training, module.validation, module.testing):
-            assert part.labels.bincount().tolist() == [len(part) // 2] * 2
+        for part in PARTS:
+            assert module.class_counts(part) == [sizes[part] // 2] * 2
         manifest = list(csv.DictReader(io.StringIO(dict(module.records())["split.csv"])))
         assert len({row["file"] for row in manifest}) == 80
         by_part = {part: [row["file"] for row in manifest if row["used for"] == part] for part in sizes}
         assert {part: len(files) for part, files in by_part.items()} == sizes
         assert all(row["file"].startswith(row["class"]) for row in manifest)
-        again = data("datamodule.test_size=20", "datamodule.validation_size=0.25", "seed=3")
+        again = data(test_size=20, validation_size=0.25, seed=3)
         assert dict(again.records()) == dict(module.records())
-        other = data("datamodule.test_size=20", "datamodule.validation_size=0.25", "seed=4")
+        other = data(test_size=20, validation_size=0.25, seed=4)
         assert dict(other.records()) != dict(module.records())
 
     def test_a_limit_takes_training_images_alone(self, photographs: Path, data) -> None:
-        whole, limited = data(), data("datamodule.limit=20")
-        assert limited.training.labels.bincount().tolist() == [10, 10]
+        whole, limited = data(), data(limit=20)
+        assert limited.class_counts("training") == [10, 10]
         for part in ("validation", "test"):
-            assert np.array_equal(whole.parts[part], limited.parts[part])
-        assert set(limited.parts["training"]) <= set(whole.parts["training"])
+            assert np.array_equal(whole.split()[part], limited.split()[part])
+        assert set(limited.split()["training"]) <= set(whole.split()["training"])
 
     def test_nothing_left_to_train_on(self, photographs: Path, data) -> None:
         with pytest.raises(UserError, match=r"datamodule\.test_size=79"):
-            data("datamodule.test_size=79")
+            data(test_size=79)
 
 
 class TestAugmentation:
-    def batches(self, module: DogsVsCats, workers: int, epoch: int) -> torch.Tensor:
-        module.num_workers, module.first_epoch = workers, epoch
-        return torch.cat([images for images, _ in module.train_dataloader()])
+    EVERYTHING = Augmentation(crop_area=(0.3, 1.0), shift=0.1, scale=0.1, rotation=10, colour_jitter=0.2)
 
-    def test_the_same_for_any_number_of_workers_and_new_each_epoch(self, photographs: Path, data) -> None:
-        settings = (
-            "datamodule.augmentation.crop_area=[0.3,1.0]",
-            "datamodule.augmentation.shift=0.1",
-            "datamodule.augmentation.scale=0.1",
-            "datamodule.augmentation.rotation=10",
-            "datamodule.augmentation.colour_jitter=0.2",
-            "datamodule.batch_size=8",
-        )
-        module = data(*settings)
-        alone = self.batches(module, 0, epoch=0)
+    def images(self, module: DogsVsCats, workers: int, epoch: int) -> torch.Tensor:
+        module.num_workers = workers
+        return torch.cat([images for images, _ in module.loader("training", epoch)])
+
+    def test_the_same_for_any_number_of_workers_and_new_each_epoch(self, data) -> None:
+        module = data(augmentation=self.EVERYTHING, batch_size=8)
+        alone = self.images(module, 0, epoch=0)
         assert alone.shape == (64, 3, 32, 32)
-        assert torch.equal(alone, self.batches(module, 2, epoch=0))
-        assert torch.equal(alone, self.batches(data(*settings), 3, epoch=0))
-        assert not torch.equal(alone.sort(0)[0], self.batches(module, 0, epoch=1).sort(0)[0])
-        assert not torch.equal(alone, self.batches(data(*settings, "seed=7"), 0, epoch=0))
+        assert torch.equal(alone, self.images(module, 2, epoch=0))
+        assert torch.equal(alone, self.images(data(augmentation=self.EVERYTHING, batch_size=8), 3, epoch=0))
+        assert not torch.equal(alone.sort(0)[0], self.images(module, 0, epoch=1).sort(0)[0])
+        other = data(augmentation=self.EVERYTHING, batch_size=8, seed=7)
+        assert not torch.equal(alone, self.images(other, 0, epoch=0))
 
-    def test_no_two_batches_change_alike(self, photographs: Path, data) -> None:
-        module = data("datamodule.augmentation.flip=0.5")
-        module.training.rows[:] = module.training.rows[0]  # the same photograph throughout
-        images = self.batches(module, 2, epoch=0)
+    def test_no_two_batches_change_alike(self, data) -> None:
+        module = data()
+        training = module.images_of("training")
+        training.rows[:] = training.rows[0]  # the same photograph throughout
+        images = self.images(module, 2, epoch=0)
         assert len(images.flatten(1).unique(dim=0)) > 20
 
-    def test_where_nothing_changes_images_are_as_in_the_cache(self, photographs: Path, data) -> None:
-        module = data("datamodule.augmentation.flip=0", "datamodule.resizing.size=32")
-        draw = next(iter(module.train_dataloader().sampler))
-        images, labels = module.training[draw]
-        expected = torch.from_numpy(module.cache[module.training.rows[draw.indices.numpy()]]).permute(0, 3, 1, 2)
+    def test_where_nothing_changes_images_are_as_in_the_cache(self, data) -> None:
+        module = data(augmentation=Augmentation(flip=0), resizing=Resizing(size=32))
+        training = module.images_of("training")
+        draw = next(iter(module.loader("training").sampler))
+        images, labels = training[draw]
+        expected = torch.from_numpy(module.cache[training.rows[draw.indices.numpy()]]).permute(0, 3, 1, 2)
         assert torch.equal(images, expected)
-        assert torch.equal(labels, module.training.labels[draw.indices])
+        assert torch.equal(labels, training.labels[draw.indices])
 
     def test_lighting_is_the_papers(self) -> None:
         generator = np.random.default_rng(0)
@@ -461,23 +448,28 @@ class TestAugmentation:
         assert lengths.tolist() == pytest.approx([0.0025, 0.01, 0.04], rel=0.03)  # eigenvalues
         torch.manual_seed(0)
         images = torch.full((20_000, 3, 2, 2), 0.5)
-        change = light(images, components, deviation=0.1) - 0.5
+        change = light(images, components, std=0.1) - 0.5
         assert torch.equal(change[:, :, 0, 0], change[:, :, 1, 1])  # the same for each pixel of an image
-        deviations = change[:, :, 0, 0].std(0)
-        assert deviations.tolist() == pytest.approx([0.004, 0.001, 0.00025], rel=0.05)
+        stds = change[:, :, 0, 0].std(0)
+        assert stds.tolist() == pytest.approx([0.004, 0.001, 0.00025], rel=0.05)
 
-    def test_views_of_the_test(self, photographs: Path, data) -> None:
-        module = data("datamodule.resizing.size=40")
+    def test_views_of_the_test(self, data) -> None:
+        module = data(resizing=Resizing(size=40))
         images = torch.arange(40 * 40, dtype=torch.float32).view(1, 1, 40, 40).expand(2, 3, 40, 40)
-        assert torch.equal(module.cut(images, 1), images[..., 4:36, 4:36])
-        two, ten = module.cut(images, 2), module.cut(images, 10)
+        assert torch.equal(module.crops(images, 1), images[..., 4:36, 4:36])
+        two, ten = module.crops(images, 2), module.crops(images, 10)
         assert two.shape == (2, 2, 3, 32, 32)
         assert torch.equal(two[:, 1], two[:, 0].flip(-1))
         assert ten.shape == (2, 10, 3, 32, 32)
         assert torch.equal(ten[:, 4], images[..., 8:, 8:])
         assert torch.equal(ten[:, 5:], ten[:, :5].flip(-1))
+        stored = module.some_images("test", 3)
+        views = module.test_views(stored)
+        assert views.shape == (3, 10, 3, 32, 32)
+        assert torch.equal(views[:, 0], module.network_input(stored, "test"))
+        assert data(test_crops=1).test_views(stored).shape == (3, 3, 32, 32)
 
-    def test_samples_before_and_after(self, photographs: Path, data) -> None:
+    def test_samples_before_and_after(self, data) -> None:
         module = data()
         state = torch.get_rng_state()
         samples = module.samples(6)
@@ -488,6 +480,86 @@ class TestAugmentation:
         assert not torch.equal(samples["before"], samples["after"])
         assert all(images.min() >= 0 and images.max() <= 1 for images in samples.values())
         assert torch.equal(state, torch.get_rng_state())
+
+
+class TestNetworkInput:
+    """Batches of photographs as any training loop can use them."""
+
+    @pytest.mark.parametrize("part", ["training", "validation", "test"])
+    def test_batches_are_floats_as_the_network_gets_them(self, data, part: Part) -> None:
+        module = data(batch_size=16)
+        batches = list(module.batches(part))
+        images, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
+        assert images.shape == (len(module.images_of(part)), *module.input_shape)
+        assert (images.dtype, labels.dtype) == (torch.float32, torch.int64)
+        assert sorted(labels.tolist()) == sorted(module.images_of(part).labels.tolist())
+        assert -3 < images.min() < 0 < images.max() < 3
+
+    def test_evaluation_takes_the_middle(self, data) -> None:
+        module = data()
+        images, labels = next(module.batches("test"))
+        stored, expected = module.images_of("test")[Draw(torch.arange(len(labels)))]
+        margin = (stored.shape[-1] - 32) // 2
+        middle = stored[..., margin : margin + 32, margin : margin + 32] / 255
+        torch.testing.assert_close(images, (middle - module.mean) / module.std)
+        assert torch.equal(labels, expected)
+
+    def test_training_batches_repeat_by_epoch_and_leave_the_random_state_alone(self, data) -> None:
+        states = torch.get_rng_state(), np.random.get_state()[1].copy()
+        module = data(batch_size=16)
+        first, second = (torch.cat([images for images, _ in module.batches("training")]) for _ in range(2))
+        assert not torch.equal(first, second)
+        other = data(batch_size=16, num_workers=2)
+        for epoch, expected in enumerate((first, second)):
+            again = torch.cat([images for images, _ in other.batches("training", epoch=epoch)])
+            assert torch.equal(again, expected)
+        assert torch.equal(states[0], torch.get_rng_state())
+        assert np.array_equal(states[1], np.random.get_state()[1])
+
+    def test_lighting_alone_is_random_on_the_device(self, data) -> None:
+        images = torch.full((4, 3, 32, 32), 128, dtype=torch.uint8)
+        lit = data().network_input(images, "training", torch.Generator().manual_seed(1))
+        assert torch.equal(lit, data().network_input(images, "training", torch.Generator().manual_seed(1)))
+        assert lit[:, 0, 0, 0].unique().numel() == 4
+        dark = data(augmentation=Augmentation(lighting=0))
+        assert torch.equal(dark.network_input(images, "training"), dark.network_input(images, "test"))
+
+    def test_an_image_file_becomes_what_the_cache_has(self, photographs: Path, data) -> None:
+        module = data()
+        entry = module.used[5]
+        expected = torch.from_numpy(module.cache[np.array([entry.row])][0]).permute(2, 0, 1)
+        assert torch.equal(module.read_image(photographs / entry.file), expected)
+
+
+class TestFingerprint:
+    def test_it_depends_on_the_files_that_are_used_alone(self, photographs: Path, data, tmp_path: Path) -> None:
+        fingerprint = data().fingerprint()
+        elsewhere = shutil.copytree(photographs, tmp_path / "elsewhere" / "train")
+        assert data(source=elsewhere.parent, seed=3, resizing=Resizing(size=40)).fingerprint() == fingerprint
+        (elsewhere / "dog.104.jpg").write_bytes(b"")
+        assert data(source=elsewhere).fingerprint() == fingerprint
+        assert data(source=elsewhere, largest_side=64).fingerprint() != fingerprint
+        (elsewhere / "dog.1.jpg").unlink()
+        assert data(source=elsewhere).fingerprint() != fingerprint
+
+
+class TestSettings:
+    def test_everything_has_a_default(self, photographs: Path, tmp_path: Path) -> None:
+        data = DogsVsCats()
+        assert (data.source, data.data_dir) == (str(photographs), tmp_path / "data")
+        assert (data.input_shape, data.num_classes, data.class_names) == ((3, 224, 224), 2, ["cat", "dog"])
+        assert data.resizing == Resizing("shorter_side", 256, "area")
+
+    def test_resizing_smaller_than_the_network(self) -> None:
+        with pytest.raises(ValueError, match=r"resizing\.size=100 .* 224 pixels"):
+            DogsVsCats(resizing=Resizing(size=100))
+
+    def test_what_is_set_aside_is_summed_up(self, photographs: Path, data) -> None:
+        assert data().set_aside_summary() == []
+        for number in (77, 78):
+            (photographs / f"cat.{number}.jpg").write_bytes(b"")
+        shutil.copy(photographs / "dog.0.jpg", photographs / "dog.79.jpg")
+        assert data().set_aside_summary() == [("empty", 2, "cat.77.jpg"), ("duplicate", 1, "dog.79.jpg")]
 
 
 class TestCommands:
@@ -554,7 +626,7 @@ class TestCommands:
     def test_googlenet_with_auxiliary_heads_resumes_exactly(self, run_command, photographs: Path, tmp_path) -> None:
         settings = ("model=googlenet", "model.input_size=80", *QUICK_PHOTOGRAPHS, "datamodule.limit=16")
         assert run_command("train", *settings, "hydra.run.dir=whole").status == 0
-        command = [sys.executable, "-m", "cnn_experiments.train", *settings, "hydra.run.dir=parts"]
+        command = [sys.executable, "-m", "cnn_experiments.commands.train", *settings, "hydra.run.dir=parts"]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for line in process.stdout:
@@ -618,6 +690,15 @@ class TestCommands:
             assert np.asarray(Image.open(tmp_path / "report" / picture)).std() > 5
 
 
-def test_imports_that_albumentations_would_use_to_ask_for_news() -> None:
-    code = "import os, cnn_experiments.datamodules.augmentation; print(os.environ['NO_ALBUMENTATIONS_UPDATE'])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "1\n"
+def test_albumentations_is_imported_for_training_alone_and_asks_nobody(photographs: Path) -> None:
+    code = (
+        "import os, sys\n"
+        "from cnn_experiments.datamodules.dogs_vs_cats import DogsVsCats\n"
+        "data = DogsVsCats(image_size=32)\n"
+        "data.setup('test')\n"
+        "print('albumentations' in sys.modules, 'matplotlib' in sys.modules, 'torchvision' in sys.modules)\n"
+        "data.setup('training')\n"
+        "print('albumentations' in sys.modules, os.environ['NO_ALBUMENTATIONS_UPDATE'])\n"
+    )
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert process.stdout.split() == ["False", "False", "False", "True", "1"], process.stderr

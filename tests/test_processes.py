@@ -12,7 +12,7 @@ import psutil
 import pytest
 import torch
 
-from cnn_experiments.datamodules.loading import BatchesInOrder, BatchSampler
+from cnn_experiments.datamodules.samplers import BatchesInOrder, BatchSampler
 from tests.conftest import QUICK
 from tests.test_runs import events, weights
 
@@ -33,7 +33,7 @@ def start(folder: Path, *arguments: str) -> subprocess.Popen:
     )
 
 
-BEGIN = "from cnn_experiments.train import main; main()"
+BEGIN = "from cnn_experiments.commands.train import main; main()"
 
 
 @pytest.fixture

@@ -10,11 +10,14 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from cnn_experiments import export
+from cnn_experiments.commands import export as export_command
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.inspection import export
+from cnn_experiments.inspection.saliency import choose_layer, grad_cam
 from cnn_experiments.models.alexnet import AlexNet
+from cnn_experiments.models.article import ArticleGoogLeNet
 from cnn_experiments.models.googlenet import GoogLeNet
 from cnn_experiments.models.lenet5 import LeNet5
-from cnn_experiments.saliency import choose_layer, grad_cam
 from tests.conftest import QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 
 
@@ -73,15 +76,26 @@ def first_part(network: AlexNet, images: Tensor) -> Tensor:
     ],
 )
 def test_the_layer_that_is_looked_at(network: nn.Module, side: int, expected: str) -> None:
-    channels = next(network.parameters()).shape[1] if side != 32 else 1
-    images = torch.zeros(1, channels, side, side)
-    assert choose_layer(network.eval(), None, images) is getattr(network, expected)
+    assert choose_layer(network, None, (1 if side == 32 else 3, side, side)) is getattr(network, expected)
 
 
 def test_a_branch_can_be_looked_at() -> None:
-    network = GoogLeNet(num_classes=2, input_size=112).eval()
-    branch = choose_layer(network, "inception3a/branch5x5", torch.zeros(1, 3, 112, 112))
-    assert branch is network.inception3a.branch5x5
+    network = GoogLeNet(num_classes=2, input_size=112)
+    assert choose_layer(network, "inception3a/branch5x5", (3, 112, 112)) is network.inception3a.branch5x5
+
+
+def test_a_network_without_maps_cannot_be_looked_at() -> None:
+    with pytest.raises(UserError, match="no layer with weights that outputs maps"):
+        choose_layer(nn.Sequential(nn.Flatten(), nn.Linear(16, 2)), None, (1, 4, 4))
+
+
+def test_looking_leaves_the_network_as_it_was() -> None:
+    network = LeNet5(dropout=0.5).train()
+    images, classes = torch.randn(2, 1, 32, 32), torch.tensor([3, 4])
+    assert torch.equal(grad_cam(network, network.s4, images, classes), grad_cam(network, network.s4, images, classes))
+    assert network.training
+    assert not network.s4._forward_hooks
+    assert all(parameter.grad is None for parameter in network.parameters())
 
 
 @pytest.fixture
@@ -160,9 +174,31 @@ def test_export_of_lenet5(run_command, digits: Path, tmp_path: Path, settings: l
 def test_googlenet_exports(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
-    network, shape = GoogLeNet(num_classes=2, input_size=96, padding="same").eval(), (3, 96, 96)
-    export.write_onnx(network, shape, {}, tmp_path / "network.onnx")
-    assert export.greatest_difference(network, shape, tmp_path / "network.onnx") < export.TOLERANCE
+    network, shape = ArticleGoogLeNet(input_size=96, auxiliary=True, init="he"), (3, 96, 96)
+    exported = export.export_onnx(network, shape, ["cat", "dog"], {"config": {"seed": 0}}, tmp_path / "network.onnx")
+    assert 0 <= exported.difference < export.TOLERANCE
+    assert network.training
+    assert [path.name for path in tmp_path.iterdir()] == ["network.onnx"]
+
+
+def test_a_file_with_other_logits_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnxruntime")
+    monkeypatch.setattr(export, "greatest_difference", lambda network, shape, file: float("nan"))
+    with pytest.raises(ExperimentError, match="the file's logits differ from the network's by nan"):
+        export.export_onnx(LeNet5(), (1, 32, 32), list("0123456789"), {}, tmp_path / "network.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_difference_is_of_the_whole_file(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    network, other, file = LeNet5(), LeNet5(), tmp_path / "network.onnx"
+    export.write_onnx(network, (1, 32, 32), {}, file)
+    assert export.greatest_difference(network, (1, 32, 32), file) < 1e-5
+    assert export.greatest_difference(other, (1, 32, 32), file) > 1e-3
+    with torch.no_grad():
+        other.f6.dense.bias.fill_(float("nan"))
+    assert np.isnan(export.greatest_difference(other, (1, 32, 32), file))
 
 
 class TestExportErrors:
@@ -176,7 +212,7 @@ class TestExportErrors:
             assert message in outcome.error
 
     def test_a_missing_extra_is_named(self, run_command, tmp_path: Path, monkeypatch) -> None:
-        monkeypatch.setattr(export, "find_spec", lambda name: None if name == "onnxruntime" else object())
+        monkeypatch.setattr(export_command, "find_spec", lambda name: None if name == "onnxruntime" else object())
         outcome = run_command("export", "run=anything")
         assert outcome.status == 2
         assert "pip install 'cnn_experiments[export]'" in outcome.error

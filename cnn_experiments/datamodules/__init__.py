@@ -1,5 +1,5 @@
-"""The data sets, one file each, as Lightning data modules.
+"""The data sets, one file each.
 
-Besides Lightning's own calls, every data module has ``class_names`` and turns the bytes of its images into the
-network's input on the device, a batch at a time.
+Every data set is an `ImageData`: usable in any training loop, it knows nothing of Lightning or Hydra. Small ones, whose
+images fit into memory, build on `InMemoryImages`.
 """

@@ -1,4 +1,4 @@
-"""Where the photographs of Dogs vs. Cats are, in any of the forms that people have them in, and where to get them."""
+"""Where the photographs of Dogs vs. Cats are, in any of the forms that people have them, and where to get them."""
 
 import hashlib
 import os
@@ -6,14 +6,14 @@ import re
 import shutil
 import stat
 import tempfile
-import urllib.request
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from cnn_experiments.datamodules.downloads import download
 from cnn_experiments.datamodules.image_cache import Photograph
 from cnn_experiments.datamodules.photographs import is_image_name
 from cnn_experiments.errors import ExperimentError, UserError
@@ -23,7 +23,6 @@ MICROSOFT = (
 )
 MICROSOFT_SHA256 = "b7974bd00a84a99921f36ee4403f089853777b5ae8d151c76a86e64900334af9"
 ARCHIVES = ("dogs-vs-cats.zip", "train.zip", "kagglecatsanddogs_5340.zip")  # the first of these that is there is used
-TIMEOUT_SECONDS = 30
 WAYS_TO_PROVIDE = (
     "Provide the photographs in one of three ways: Kaggle's dogs-vs-cats.zip, train.zip or train/; Microsoft's "
     "kagglecatsanddogs_5340.zip or PetImages/; or any folder with one sub-folder for each class. Put it into {place}, "
@@ -31,13 +30,16 @@ WAYS_TO_PROVIDE = (
 )
 
 
-def find_photographs(source: str | None, data_dir: Path) -> tuple[Path, list[Photograph]]:
-    """The folder the photographs lie in, and every file in it with its class; fetched if there are none.
+def find_photographs(source: str | Path | None, data_dir: Path) -> tuple[Path, list[Photograph]]:
+    """Find the photographs; download them if there are none.
 
     Args:
         source: a folder or an archive anywhere, which is never written to; None for what lies in
             ``<data_dir>/dogs_vs_cats``, or else for what can be downloaded.
         data_dir: where archives are downloaded and unpacked to.
+
+    Returns:
+        The folder that the photographs lie in, and every file in it with its class, by class and name.
 
     Raises:
         UserError: `source` does not exist or holds nothing of the kind.
@@ -95,7 +97,7 @@ def _class_folders(folder: Path) -> list[Path]:
 
 
 def _photographs_in(folder: Path) -> list[Photograph]:
-    """Every file with its class, in the order of classes and names (numbers in them by size)."""
+    """Every file with its class, by class and name (numbers in names by size)."""
     if _has_class_names(folder):
         photographs = [Photograph(file, _class_in_name(file.name)) for file in folder.iterdir() if file.is_file()]
         for label in ("cat", "dog"):
@@ -113,16 +115,16 @@ def _photographs_in(folder: Path) -> list[Photograph]:
     return sorted(photographs, key=_natural)
 
 
-def _natural(photograph: Photograph) -> list[str | tuple[int, str]]:
-    path = str(photograph.path)
-    return [f"{int(part):012d}" if part.isdigit() else part for part in re.split(r"(\d+)", path)]
+def _natural(photograph: Photograph) -> list[str]:
+    """Sorts cat.9.jpg before cat.10.jpg."""
+    return [f"{int(part):012d}" if part.isdigit() else part for part in re.split(r"(\d+)", str(photograph.path))]
 
 
 def _unpacked(archive: Path, data_dir: Path) -> Path:
-    """The folder that an archive has been unpacked to, under `data_dir`.
+    """The folder under `data_dir` that an archive is unpacked to, which is done once.
 
     Raises:
-        UserError: it is no sound archive, or one that reaches outside its folder, or the disk has no room.
+        UserError: it is no sound archive, or a member would lie outside the folder, or the disk has no room.
     """
     status = archive.stat()
     identity = hashlib.sha256(f"{archive.resolve()}\0{status.st_size}\0{status.st_mtime_ns}".encode()).hexdigest()
@@ -132,18 +134,7 @@ def _unpacked(archive: Path, data_dir: Path) -> Path:
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with zipfile.ZipFile(archive) as packed, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            members = [member for member in packed.infolist() if not member.is_dir()]
-            _refuse_dangerous(members, archive)
-            needed = sum(member.file_size for member in members)
-            if needed > shutil.disk_usage(scratch).free:
-                raise UserError(
-                    f"datamodule.data_dir: {archive} takes {needed / 2**30:.1f} GiB unpacked, more than the disk of "
-                    f"{target.parent} has left. Make room, or choose another folder"
-                )
-            columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-                for member in progress.track(members, description=f"unpacking {archive.name}"):
-                    packed.extract(member, scratch)
+            _extract(packed, archive, Path(scratch))
             os.chmod(scratch, 0o755)
             os.rename(scratch, target)
             os.mkdir(scratch)  # for TemporaryDirectory to remove
@@ -157,6 +148,21 @@ def _unpacked(archive: Path, data_dir: Path) -> Path:
             "folder or make room"
         ) from error
     return target
+
+
+def _extract(packed: zipfile.ZipFile, archive: Path, folder: Path) -> None:
+    members = [member for member in packed.infolist() if not member.is_dir()]
+    _refuse_dangerous(members, archive)
+    needed = sum(member.file_size for member in members)
+    if needed > shutil.disk_usage(folder).free:
+        raise UserError(
+            f"datamodule.data_dir: {archive} takes {needed / 2**30:.1f} GiB unpacked, more than the disk of "
+            f"{folder.parent} has left. Make room, or choose another folder"
+        )
+    columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        for member in progress.track(members, description=f"unpacking {archive.name}"):
+            packed.extract(member, folder)
 
 
 def _refuse_dangerous(members: list[zipfile.ZipInfo], archive: Path) -> None:
@@ -181,41 +187,9 @@ def _download(folder: Path) -> Path:
         except Exception as error:  # kagglehub raises its own and its libraries' errors
             failures.append(f"  Kaggle, through kagglehub: {error}")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        return _download_microsoft(folder / "kagglecatsanddogs_5340.zip")
-    except (OSError, ExperimentError) as error:
+        return download(MICROSOFT, MICROSOFT_SHA256, folder / "kagglecatsanddogs_5340.zip")
+    except (OSError, ValueError) as error:
         failures.append(f"  {MICROSOFT}: {error}")
-    raise ExperimentError(
-        "Dogs vs. Cats could not be downloaded. Tried:\n"
-        + "\n".join(failures)
-        + "\n"
-        + WAYS_TO_PROVIDE.format(place=folder)
-    )
-
-
-def _download_microsoft(file: Path) -> Path:
-    """Download Microsoft's archive, going on where an earlier download stopped; it is checked as a whole."""
-    part = file.with_name(f"{file.name}.part")
-    begun = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(MICROSOFT, headers={"Range": f"bytes={begun}-"} if begun else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS)
-    except urllib.error.HTTPError as error:
-        if error.code != 416:  # there is nothing after what we have
-            raise
-    else:
-        with answer, part.open("ab" if answer.status == 206 else "wb") as target:
-            total = int(answer.headers.get("Content-Length", 0)) + target.tell()
-            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TimeRemainingColumn())
-            with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-                task = progress.add_task(f"downloading {file.name}", total=total, completed=target.tell())
-                while block := answer.read(1 << 20):
-                    target.write(block)
-                    progress.advance(task, len(block))
-    with part.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
-    if found != MICROSOFT_SHA256:
-        part.unlink()
-        raise ExperimentError(f"what came is damaged (SHA-256 {found}) and was deleted; try again")
-    os.replace(part, file)
-    return file
+    tried = "\n".join(failures)
+    ways = WAYS_TO_PROVIDE.format(place=folder)
+    raise ExperimentError(f"Dogs vs. Cats could not be downloaded. Tried:\n{tried}\n{ways}")

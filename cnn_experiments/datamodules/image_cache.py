@@ -1,12 +1,12 @@
-"""A folder of photographs, looked through once: what is sound lies in one file of bytes, the rest in a list.
+"""A folder of photographs, each read once: usable images are kept in one file of bytes, the others are listed.
 
 A cache is a folder with
 
-images.bin    the sound images, one after the other, bytes (size, size, 3) each
+images.bin    the usable images, one after the other, bytes (size, size, 3) each
 index.jsonl   a line for each file: its class, width, height, and either its row in images.bin or why it has none
 
-Both are written as the files are read, into a folder whose name ends in ``.unfinished``, so that an interrupted
-preparation goes on where it stopped; the folder gets its own name when all is done.
+Both are written while the files are read, into a folder whose name ends in ``.unfinished``, so that an interrupted
+preparation continues where it stopped; the folder gets its final name when everything is done.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from typing import IO, Any, NamedTuple
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -29,12 +30,14 @@ from cnn_experiments.datamodules.photographs import UnusableImageError, read_pho
 from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.errors import UserError
 
-VERSION = 1  # of the two files' layout; caches of another version are made anew
-CHUNK = 256  # files between two entries in the journal
+VERSION = 1  # of the two files' layout; caches of other versions are made again
+CHUNK = 256  # files between two writes to the journal
+
+Bytes = NDArray[np.uint8]
 
 
 class Photograph(NamedTuple):
-    """A file and the class it is said to show; None where nothing says so."""
+    """A file and the name of the class that it is said to show; None where nothing says so."""
 
     path: Path
     label: str | None
@@ -42,10 +45,19 @@ class Photograph(NamedTuple):
 
 @dataclass
 class Entry:
-    """What is known of a file.
+    """What is known about a file.
 
-    ``moments`` are means over the pixels of the resized image, from 0 to 255: of red, green, blue, then of their
-    products rr, rg, rb, gg, gb, bb.
+    Args:
+        file: its path, relative to the folder of all photographs.
+        label: name of the class that it is said to show.
+        width: in pixels; 0 where it is no image.
+        height: likewise.
+        row: its place in the cache; None where it is not usable.
+        reason: why it is not usable; None where it is.
+        content: digest of the file.
+        pixels: digest of the picture; empty where there is none.
+        moments: means over the pixels of the resized image, from 0 to 255: of red, green, blue, then of their products
+            rr, rg, rb, gg, gb, bb.
     """
 
     file: str
@@ -54,53 +66,58 @@ class Entry:
     height: int = 0
     row: int | None = None
     reason: str | None = None
-    content: str = ""  # a digest of the file
-    pixels: str = ""  # a digest of the picture; empty where there is none
+    content: str = ""
+    pixels: str = ""
     moments: tuple[float, ...] = ()
 
 
 class ImageCache:
-    """The sound images of a folder, read from disk as they are asked for; it costs no memory but the page cache."""
+    """The usable images of a folder, read from disk when they are asked for; only the page cache holds them in memory.
+
+    Args:
+        folder: the cache.
+        size: side of the images, in pixels.
+    """
 
     def __init__(self, folder: Path, size: int) -> None:
         self.folder, self.size = folder, size
-        self._images: np.ndarray | None = None
+        self._images: Bytes | None = None
 
     def entries(self) -> list[Entry]:
-        """What is known of every file, in the order of their names."""
+        """What is known about every file, in the order of their names."""
         with (self.folder / "index.jsonl").open() as lines:
             next(lines)
             return [Entry(**json.loads(line)) for line in lines]
 
-    def __getitem__(self, rows: Sequence[int] | np.ndarray) -> np.ndarray:
-        """Images as bytes, shape (len(rows), size, size, 3)."""
-        if self._images is None:  # opened in each process on its own
+    def __getitem__(self, rows: NDArray[np.integer[Any]]) -> Bytes:
+        """Images as bytes, (len(rows), size, size, 3)."""
+        if self._images is None:  # each process opens the file for itself
             self._images = np.memmap(self.folder / "images.bin", np.uint8, "r").reshape(-1, self.size, self.size, 3)
-        return self._images[rows]
+        return np.asarray(self._images[rows])
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_images": None}
 
 
 def prepare_cache(photographs: Sequence[Photograph], root: Path, resizing: Resizing, parent: Path) -> ImageCache:
-    """Read, judge and resize every file, unless that has been done.
+    """Read, judge and resize every file, unless that has been done before.
 
     Args:
         photographs: the files, in the order that decides which of two equal ones is kept.
         root: the folder they lie in; the cache names them relative to it.
-        resizing: how they become squares.
+        resizing: how they become squares, with a definite size.
         parent: the folder of all caches.
 
     Raises:
         UserError: the cache cannot be written, or the disk has no room for it.
     """
     signature = {"version": VERSION, **asdict(resizing), "source": str(root.resolve()), "files": _listing(photographs)}
-    name = "-".join([root.name, str(resizing.size), resizing.method, resizing.interpolation, _digest(signature)])
+    name = "-".join([root.name, str(resizing.side), resizing.method, resizing.interpolation, _digest(signature)])
     folder = parent / name
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with FileLock(parent / f"{name}.lock"):
-            if not _is_whole(folder, resizing.size):
+            if not _is_whole(folder, resizing.side):
                 shutil.rmtree(folder, ignore_errors=True)
                 _build(photographs, root, resizing, folder)
     except OSError as error:
@@ -108,7 +125,7 @@ def prepare_cache(photographs: Sequence[Photograph], root: Path, resizing: Resiz
             f"datamodule.data_dir: cannot write the cache {folder} ({error.strerror or error}). Choose another folder "
             "or make room; what is done is kept"
         ) from error
-    return ImageCache(folder, resizing.size)
+    return ImageCache(folder, resizing.side)
 
 
 def _listing(photographs: Iterable[Photograph]) -> str:
@@ -131,27 +148,22 @@ def _is_whole(folder: Path, size: int) -> bool:
         return False
     with index.open() as lines:
         try:
-            head = json.loads(next(lines))
+            head: dict[str, Any] = json.loads(next(lines))
         except (StopIteration, ValueError):
             return False
-    return head.get("version") == VERSION and images.stat().st_size == head.get("images", -1) * size * size * 3
+    whole: bool = images.stat().st_size == head.get("images", -1) * size * size * 3
+    return whole and head.get("version") == VERSION
 
 
 def _build(photographs: Sequence[Photograph], root: Path, resizing: Resizing, folder: Path) -> None:
+    """Write a cache, or what is missing from an unfinished one."""
     unfinished = folder.with_name(f"{folder.name}.unfinished")
     unfinished.mkdir(exist_ok=True)
-    bytes_each = resizing.size**2 * 3
+    bytes_each = resizing.side**2 * 3
     with (unfinished / "journal.jsonl").open("a+") as journal, (unfinished / "images.bin").open("ab") as images:
         done = _read_journal(journal)
-        rows = sum(entry.row is not None for entry in done)
-        images.truncate(rows * bytes_each)
-        needed = (len(photographs) - len(done)) * bytes_each
-        free = shutil.disk_usage(unfinished).free
-        if needed > free:
-            raise UserError(
-                f"datamodule.data_dir: the cache {folder} takes up to {needed / 2**30:.1f} GiB more, but the disk has "
-                f"{free / 2**30:.1f} GiB left. Make room, choose another folder, or a smaller datamodule.resizing.size"
-            )
+        images.truncate(sum(entry.row is not None for entry in done) * bytes_each)
+        _refuse_full_disk(folder, (len(photographs) - len(done)) * bytes_each)
         judge = _Judge(root, resizing, done)
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
         with (
@@ -176,8 +188,18 @@ def _build(photographs: Sequence[Photograph], root: Path, resizing: Resizing, fo
     os.replace(unfinished, folder)
 
 
+def _refuse_full_disk(folder: Path, needed: int) -> None:
+    """Say before anything is read that the disk has no room for so many bytes."""
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise UserError(
+            f"datamodule.data_dir: the cache {folder} takes up to {needed / 2**30:.1f} GiB more, but the disk has "
+            f"{free / 2**30:.1f} GiB left. Make room, choose another folder, or a smaller datamodule.resizing.size"
+        )
+
+
 def _read_journal(journal: IO[str]) -> list[Entry]:
-    """The entries of an interrupted preparation; a line that was cut off in the middle is dropped."""
+    """The entries of an interrupted preparation; a line that was cut off in the middle is removed."""
     journal.seek(0)
     entries, sound = [], 0
     for line in iter(journal.readline, ""):
@@ -196,7 +218,7 @@ def _chunks(photographs: Sequence[Photograph]) -> Iterator[list[Photograph]]:
 
 
 class _Judge:
-    """Decides file by file what is used; remembers what it has seen."""
+    """Decides file by file which are usable, and remembers the pictures that it has seen."""
 
     def __init__(self, root: Path, resizing: Resizing, seen: Iterable[Entry]) -> None:
         self.root, self.resizing = root, resizing
@@ -206,8 +228,8 @@ class _Judge:
         for entry in seen:
             self.remember(entry)
 
-    def look(self, photograph: Photograph) -> tuple[Entry, np.ndarray | None]:
-        """An entry for a file by itself, and its image, resized, if it is sound."""
+    def look(self, photograph: Photograph) -> tuple[Entry, Bytes | None]:
+        """Judge a file by itself: its entry, and its image, resized, if it is usable. Runs in several threads."""
         entry = Entry(photograph.path.relative_to(self.root).as_posix(), photograph.label)
         try:
             content = photograph.path.read_bytes()
@@ -229,8 +251,8 @@ class _Judge:
         entry.moments = tuple(float(f"{value:.7g}") for value in (*colours.mean(0), *products[np.triu_indices(3)]))
         return entry, small
 
-    def accept(self, looked: tuple[Entry, np.ndarray | None]) -> tuple[Entry, np.ndarray | None]:
-        """The same, set aside if an equal image came before; called in the files' order."""
+    def accept(self, looked: tuple[Entry, Bytes | None]) -> tuple[Entry, Bytes | None]:
+        """The same, but not usable if an equal picture came before; called in the order of the files."""
         entry, image = looked
         twin = self.by_pixels.get(entry.pixels)
         if twin is not None:
@@ -243,7 +265,7 @@ class _Judge:
         return entry, image
 
     def remember(self, entry: Entry) -> None:
-        """Count an entry and know its picture again."""
+        """Count an entry, and recognise its picture from now on."""
         if entry.row is not None:
             self.rows += 1
         if entry.pixels:
@@ -252,7 +274,7 @@ class _Judge:
                 self.contradicted.add(entry.pixels)
 
     def set_contradictions_aside(self, entries: Iterable[Entry]) -> None:
-        """Use no picture that lies in two classes: nobody knows which is right."""
+        """Use no picture that lies in two classes: nobody knows which of them is right."""
         for entry in entries:
             if entry.pixels in self.contradicted:
                 entry.row = None

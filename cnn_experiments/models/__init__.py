@@ -1,22 +1,10 @@
 """The networks, one file each, in plain PyTorch.
 
-Every network answers to the same few calls:
-
-- ``network(images)``: scores, shape (N, classes); the higher a score, the likelier the class. While training, a network
-  with auxiliary heads gives a tuple: its own scores, then theirs;
-- ``network.loss(output, labels)``: the loss to train with, one number;
-- ``network.named_children()``: its layers by the names of the literature, in the order of the paper's table.
+lenet5.py, alexnet.py and googlenet.py are the networks of the papers; article.py holds the AlexNet and the GoogLeNet of
+the article this project grew from. network.py says what a network has to offer, layers.py holds the layers that PyTorch
+lacks, initialisation.py the initial weights.
 """
 
-from typing import Any
+from cnn_experiments.models.network import Network
 
-from torch import Tensor, nn
-from torch.nn import functional
-
-
-class Network(nn.Module):
-    """A network that tells images apart."""
-
-    def loss(self, output: Any, labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch: scores (N, classes), labels (N,) of class numbers."""
-        return functional.cross_entropy(output, labels)
+__all__ = ["Network"]

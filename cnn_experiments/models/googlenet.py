@@ -1,41 +1,44 @@
 """GoogLeNet: Szegedy and others 2014, "Going Deeper with Convolutions".
 
-The defaults are the paper's. The article's network has ``padding="same"``, ``hidden=1000`` (a dense layer before the
-output), ``dropout=0.6`` and ``init="article"``.
+https://arxiv.org/abs/1409.4842, table 1 and figures 2 and 3.
 """
 
+import math
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from cnn_experiments.models import Network
+from cnn_experiments.models.initialisation import initialise, weighted_layers
 from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
     Layer,
-    LocalResponseNorm,
     ResponseNormalisation,
-    SamePadding,
-    initialise_as_he,
-    initialise_as_the_article,
-    weighted_layers,
+    convolution,
+    normalisation,
 )
+from cnn_experiments.models.network import Network
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary head's loss; section 5
 
 
-def convolution(inputs: int, outputs: int, kernel: int) -> Layer:
-    """A convolution that keeps the size, and its ReLU."""
-    return Layer(convolution=nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2), activation=nn.ReLU())
-
-
 class Inception(nn.Module):
-    """Four branches side by side: (N, inputs, H, W) to (N, ones + threes + fives + pool, H, W).
+    """Four branches in parallel, their maps concatenated: (N, inputs, H, W) to (N, ones + threes + fives + pool, H, W).
 
-    The columns of the paper's table 1: maps of the 1×1 convolution; of the 3×3 and what they are reduced to first;
-    of the 5×5 likewise; and of the projection after the pool. Source: figure 2 (b).
+    The branches see a feature at several scales, and the layer above chooses. The 1×1 convolutions before the large
+    ones are what makes that affordable: in 3a, reducing 192 maps to 16 before the 5×5 convolution to 32 takes 192·16
+    + 16·32·25 = 15,872 multiply-adds a pixel in place of 192·32·25 = 153,600. Source: section 4, figure 2 (b).
+
+    Args:
+        inputs: number of input maps.
+        ones: maps of the 1×1 convolution (table 1, "#1×1").
+        reduce3: maps that the 3×3 convolution sees ("#3×3 reduce").
+        threes: maps of the 3×3 convolution ("#3×3").
+        reduce5: maps that the 5×5 convolution sees ("#5×5 reduce").
+        fives: maps of the 5×5 convolution ("#5×5").
+        pool: maps of the 1×1 convolution after the pool ("pool proj").
     """
 
     def __init__(self, inputs: int, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pool: int) -> None:
@@ -44,7 +47,6 @@ class Inception(nn.Module):
         self.branch3x3 = Layer(reduce=convolution(inputs, reduce3, 1), conv3x3=convolution(reduce3, threes, 3))
         self.branch5x5 = Layer(reduce=convolution(inputs, reduce5, 1), conv5x5=convolution(reduce5, fives, 5))
         self.branch_pool = Layer(pool=nn.MaxPool2d(3, 1, padding=1), project=convolution(inputs, pool, 1))
-        self.out_channels = ones + threes + fives + pool
 
     def forward(self, maps: Tensor) -> Tensor:
         branches = (self.branch1x1, self.branch3x3, self.branch5x5, self.branch_pool)
@@ -52,156 +54,167 @@ class Inception(nn.Module):
 
 
 class AuxiliaryHead(nn.Module):
-    """A small classifier on the maps of 4a or 4d, for training only: (N, inputs, side, side) to (N, num_classes).
+    """A small classifier on the maps of 4a or 4d, used in training only: (N, inputs, side, side) to (N, num_classes).
 
-    Source: section 5.
+    It brings gradients to the middle of a deep network, and makes the features there tell classes apart. Source:
+    section 5.
+
+    Args:
+        inputs: number of input maps.
+        side: their side in pixels, at least 5; 14 in the paper.
+        num_classes: number of classes.
     """
 
     def __init__(self, inputs: int, side: int, num_classes: int) -> None:
         super().__init__()
-        self.pool = nn.AvgPool2d(5, 3)  # 14×14 gives 4×4
-        self.conv = convolution(inputs, 128, 1)
-        features = 128 * ((side - 5) // 3 + 1) ** 2
-        self.fc = Layer(flatten=nn.Flatten(), dense=nn.Linear(features, 1024), activation=nn.ReLU())
+        pooled = (side - 5) // 3 + 1
+        # fmt: off
+        self.pool = nn.AvgPool2d(5, stride=3)                     # inputs@4×4
+        self.conv = convolution(inputs, 128, 1)                   # 128@4×4
+        self.fc = Layer(flatten=nn.Flatten(), dense=nn.Linear(128 * pooled**2, 1024), activation=nn.ReLU())  # 1024
         self.dropout = nn.Dropout(0.7)
         self.output = nn.Linear(1024, num_classes)
+        # fmt: on
 
     def forward(self, maps: Tensor) -> Tensor:
-        return self.output(self.dropout(self.fc(self.conv(self.pool(maps)))))
+        # fmt: off
+        maps = self.pool(maps)                    # N × inputs × 4 × 4
+        maps = self.conv(maps)                    # N × 128 × 4 × 4
+        units = self.fc(maps)                     # N × 1024
+        units = self.dropout(units)               # N × 1024
+        scores: Tensor = self.output(units)       # N × num_classes
+        # fmt: on
+        return scores
 
 
 class GoogLeNet(Network):
     """Images (N, in_channels, input_size, input_size) to scores (N, num_classes).
 
-    While training with auxiliary heads, to a tuple of three such scores: the network's own, then those heads'.
+    In training mode with auxiliary heads, to a tuple of three such scores: the network's own, that of the head on 4a,
+    and that of the head on 4d.
 
     Args:
         num_classes: number of classes; 1,000 in the paper.
-        in_channels: colours of the images.
+        in_channels: channels of the images.
         input_size: side of the images in pixels; 224 in the paper.
-        padding: ``paper`` (conv1 by 3 all round, pools rounded up), or TensorFlow's ``same`` of the article.
-        lrn: constants of the normalisation after pool1 and conv2; None for none.
-        hidden: units of a dense layer with ReLU before the output, which the article has; None for none.
-        dropout: probability of dropping a unit before the output while training.
+        lrn: constants of the local response normalisation, which the paper does not give; None for none.
+        dropout: probability of dropping a unit before the output in training.
         auxiliary: whether to train with the auxiliary heads on 4a and 4d.
-        init: ``paper`` (uniform within ±√(3 / fan-in), as the authors' framework had by default; the paper says
-            nothing), ``article`` or ``he``.
+        init: ``paper`` (uniform in ±√(3 / fan-in), as the first public implementation had it; the paper says nothing),
+            ``article`` or ``he``.
 
     Raises:
-        ValueError: the images are too small.
+        ValueError: the images are too small, or there is no such choice.
     """
 
     def __init__(
         self,
-        num_classes: Count = 1000,
+        num_classes: Count = 2,
         in_channels: Count = 3,
         input_size: Count = 224,
-        padding: Literal["paper", "same"] = "paper",
         lrn: ResponseNormalisation | None = ResponseNormalisation(radius=2, alpha=2e-5, beta=0.75, k=1.0),  # noqa: B008
-        hidden: Count | None = None,
         dropout: DropoutProbability = 0.4,
         auxiliary: bool = True,
         init: Literal["paper", "article", "he"] = "he",
     ) -> None:
         super().__init__()
-        same = padding == "same"
-
-        def normalisation() -> nn.Module:
-            return nn.Identity() if lrn is None else LocalResponseNorm(lrn)
-
-        def pool() -> nn.Module:
-            if not same:
-                return nn.MaxPool2d(3, 2, ceil_mode=True)
-            return Layer(padding=SamePadding(3, 2, value=-torch.inf), pool=nn.MaxPool2d(3, 2))
-
-        # Table 1, at 224×224                                                                maps@size
-        self.conv1 = Layer(
-            padding=SamePadding(7, 2) if same else None,
-            convolution=nn.Conv2d(in_channels, 64, 7, 2, padding=0 if same else 3),
-            activation=nn.ReLU(),
-        )  # 64@112×112
-        self.pool1 = pool()  # 64@56×56
-        self.norm1 = normalisation()
+        self.check_choices(init=init)
+        side = math.ceil(input_size / 2) // 8  # of the maps of 4a, halved four times: 224 → 112 → 56 → 28 → 14
+        check_side(side, input_size, auxiliary)
+        # Table 1, and the normalisation of figure 3. The average over all places before the output replaces AlexNet's
+        # two dense layers and their 54 million weights (section 5). Behind each layer: its output (maps @ size).
+        # fmt: off
+        self.conv1 = convolution(in_channels, 64, 7, stride=2)                              # 64@112×112
+        self.pool1 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 64@56×56
+        self.norm1 = normalisation(lrn)                                                     # 64@56×56
         self.conv2 = Layer(reduce=convolution(64, 64, 1), conv3x3=convolution(64, 192, 3))  # 192@56×56
-        self.norm2 = normalisation()
-        self.pool2 = pool()  # 192@28×28
-        #                                 1×1  3×3      5×5      pool
-        self.inception3a = Inception(192, 64, 96, 128, 16, 32, 32)  # 256@28×28
-        self.inception3b = Inception(256, 128, 128, 192, 32, 96, 64)  # 480@28×28
-        self.pool3 = pool()  # 480@14×14
-        self.inception4a = Inception(480, 192, 96, 208, 16, 48, 64)  # 512@14×14
-        self.inception4b = Inception(512, 160, 112, 224, 24, 64, 64)  # 512@14×14
-        self.inception4c = Inception(512, 128, 128, 256, 24, 64, 64)  # 512@14×14
-        self.inception4d = Inception(512, 112, 144, 288, 32, 64, 64)  # 528@14×14
-        self.inception4e = Inception(528, 256, 160, 320, 32, 128, 128)  # 832@14×14
-        self.pool4 = pool()  # 832@7×7
-        self.inception5a = Inception(832, 256, 160, 320, 32, 128, 128)  # 832@7×7
-        self.inception5b = Inception(832, 384, 192, 384, 48, 128, 128)  # 1024@7×7
-        self.pool5 = nn.AdaptiveAvgPool2d(1)  # 1024@1×1, the average over all places
-        self.dropout = nn.Dropout(dropout)
-        self.hidden: nn.Module = nn.Identity()
-        if hidden is not None:
-            self.hidden = Layer(dense=nn.Linear(1024, hidden), activation=nn.ReLU())
-        self.output = nn.Linear(hidden or 1024, num_classes)  # 1000
-        self.auxiliary4a = self.auxiliary4d = None
-        if auxiliary:
-            side = self.side_of_4a(in_channels, input_size)
-            self.auxiliary4a = AuxiliaryHead(512, side, num_classes)
-            self.auxiliary4d = AuxiliaryHead(528, side, num_classes)
-        outputs = [self.output] + [head.output for head in (self.auxiliary4a, self.auxiliary4d) if head is not None]
-        if init == "he":
-            initialise_as_he(self, outputs)
-        else:
-            {"paper": initialise_as_the_paper, "article": initialise_as_the_article}[init](self)
-
-    def until_4a(self, images: Tensor) -> Tensor:
-        """The maps of inception4a, (N, 512, side, side)."""
-        maps = self.norm1(self.pool1(self.conv1(images)))
-        maps = self.pool2(self.norm2(self.conv2(maps)))
-        maps = self.pool3(self.inception3b(self.inception3a(maps)))
-        return self.inception4a(maps)
+        self.norm2 = normalisation(lrn)                                                     # 192@56×56
+        self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 192@28×28
+        #                              inputs 1×1  reduce 3×3 reduce 5×5 pool
+        self.inception3a = Inception(192,  64,  96, 128,  16,  32,  32)                     # 256@28×28
+        self.inception3b = Inception(256, 128, 128, 192,  32,  96,  64)                     # 480@28×28
+        self.pool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 480@14×14
+        self.inception4a = Inception(480, 192,  96, 208,  16,  48,  64)                     # 512@14×14
+        self.inception4b = Inception(512, 160, 112, 224,  24,  64,  64)                     # 512@14×14
+        self.inception4c = Inception(512, 128, 128, 256,  24,  64,  64)                     # 512@14×14
+        self.inception4d = Inception(512, 112, 144, 288,  32,  64,  64)                     # 528@14×14
+        self.inception4e = Inception(528, 256, 160, 320,  32, 128, 128)                     # 832@14×14
+        self.pool4 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 832@7×7
+        self.inception5a = Inception(832, 256, 160, 320,  32, 128, 128)                     # 832@7×7
+        self.inception5b = Inception(832, 384, 192, 384,  48, 128, 128)                     # 1024@7×7
+        self.pool5 = nn.AdaptiveAvgPool2d(1)                                                # 1024@1×1
+        self.dropout = nn.Dropout(dropout)                                                  # 1024
+        self.output = nn.Linear(1024, num_classes)                                          # 1000 in the paper
+        self.auxiliary4a = AuxiliaryHead(512, side, num_classes) if auxiliary else None     # 1000, training only
+        self.auxiliary4d = AuxiliaryHead(528, side, num_classes) if auxiliary else None     # 1000, training only
+        # fmt: on
+        heads = [head for head in (self.auxiliary4a, self.auxiliary4d) if head is not None]
+        initialise(self, init, paper=initialise_as_the_paper, outputs=[self.output, *(head.output for head in heads)])
 
     def forward(self, images: Tensor) -> Tensor | tuple[Tensor, ...]:
-        maps4a = self.until_4a(images)
-        maps4d = self.inception4d(self.inception4c(self.inception4b(maps4a)))
-        maps = self.pool4(self.inception4e(maps4d))
-        maps = self.inception5b(self.inception5a(maps))
-        units = self.dropout(self.pool5(maps).flatten(1))
-        scores = self.output(self.hidden(units))
+        # fmt: off
+        maps = self.conv1(images)               # N × 64 × 112 × 112
+        maps = self.pool1(maps)                 # N × 64 × 56 × 56
+        maps = self.norm1(maps)                 # N × 64 × 56 × 56
+        maps = self.conv2(maps)                 # N × 192 × 56 × 56
+        maps = self.norm2(maps)                 # N × 192 × 56 × 56
+        maps = self.pool2(maps)                 # N × 192 × 28 × 28
+        maps = self.inception3a(maps)           # N × 256 × 28 × 28
+        maps = self.inception3b(maps)           # N × 480 × 28 × 28
+        maps = self.pool3(maps)                 # N × 480 × 14 × 14
+        maps4a = self.inception4a(maps)         # N × 512 × 14 × 14
+        maps = self.inception4b(maps4a)         # N × 512 × 14 × 14
+        maps = self.inception4c(maps)           # N × 512 × 14 × 14
+        maps4d = self.inception4d(maps)         # N × 528 × 14 × 14
+        maps = self.inception4e(maps4d)         # N × 832 × 14 × 14
+        maps = self.pool4(maps)                 # N × 832 × 7 × 7
+        maps = self.inception5a(maps)           # N × 832 × 7 × 7
+        maps = self.inception5b(maps)           # N × 1024 × 7 × 7
+        maps = self.pool5(maps)                 # N × 1024 × 1 × 1
+        units = self.dropout(maps.flatten(1))   # N × 1024
+        scores: Tensor = self.output(units)     # N × num_classes
+        # fmt: on
         if self.training and self.auxiliary4a is not None and self.auxiliary4d is not None:
             return scores, self.auxiliary4a(maps4a), self.auxiliary4d(maps4d)
         return scores
 
     def loss(self, output: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
-        """Mean cross-entropy of a batch; that of each auxiliary head is added with weight 0.3. Source: section 5."""
-        if isinstance(output, Tensor):
-            return super().loss(output, labels)
-        losses = [functional.cross_entropy(scores, labels) for scores in output]
-        return losses[0] + AUXILIARY_WEIGHT * sum(losses[1:])
+        """Mean cross-entropy of a batch, in training with that of the auxiliary heads.
 
-    def side_of_4a(self, in_channels: int, input_size: int) -> int:
-        """Side of the maps that the auxiliary heads see, in pixels."""
-        try:
-            with torch.no_grad():
-                side = self.until_4a(torch.zeros(1, in_channels, input_size, input_size)).shape[-1]
-        except RuntimeError:
-            side = 0
-        if side < 5:
-            raise ValueError(
-                f"input_size={input_size} is too small: the auxiliary heads need maps of 5×5 at inception4a, which "
-                f"images of 80 pixels give. Use larger images, or auxiliary=false"
-            )
-        return side
+        Args:
+            output: what ``forward`` returned: scores (N, num_classes), or a tuple of three such scores.
+            labels: class numbers (N,).
+        """
+        return loss_with_auxiliary_heads(output, labels)
+
+
+def loss_with_auxiliary_heads(output: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
+    """Mean cross-entropy, plus 0.3 times that of each auxiliary head where there are any. Source: section 5."""
+    if isinstance(output, Tensor):
+        return functional.cross_entropy(output, labels)
+    main, *auxiliary = [functional.cross_entropy(scores, labels) for scores in output]
+    return main + AUXILIARY_WEIGHT * sum(auxiliary)
+
+
+def check_side(side: int, input_size: int, auxiliary: bool) -> None:
+    """Raise a ValueError where the maps of inception4a are too small for what follows; `side` is theirs in pixels."""
+    if side < 2:
+        raise ValueError(f"input_size={input_size} is too small: pool4 has nothing to pool. The paper's is 224")
+    if auxiliary and side < 5:
+        raise ValueError(
+            f"input_size={input_size} is too small: the auxiliary heads need maps of 5×5 at inception4a, which images "
+            "of 80 pixels give. Use larger images, or auxiliary=false"
+        )
 
 
 @torch.no_grad()
 def initialise_as_the_paper(network: nn.Module) -> None:
-    """Draw weights uniformly within ±√(3 / fan-in); set biases to 0.2, those of dense layers to 0.
+    """Draw weights uniformly from ±√(3 / fan-in), whose variance is 1 / fan-in; set biases to 0.2, dense ones to 0.
 
-    The paper says nothing of it; these are the choices of the first public model of it.
+    The paper does not say how its weights started; these are the values of the first public implementation, Caffe's.
     """
-    for weighted in weighted_layers(network):
-        bound = (3 / weighted.weight[0].numel()) ** 0.5
-        weighted.weight.uniform_(-bound, bound)
-        if weighted.bias is not None:
-            weighted.bias.fill_(0.0 if isinstance(weighted, nn.Linear) else 0.2)
+    for layer in weighted_layers(network):
+        bound = (3 / layer.weight[0].numel()) ** 0.5
+        layer.weight.uniform_(-bound, bound)
+        if layer.bias is not None:
+            layer.bias.fill_(0.0 if isinstance(layer, nn.Linear) else 0.2)

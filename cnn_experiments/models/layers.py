@@ -1,4 +1,4 @@
-"""Layers of the classic papers that PyTorch does not have, and the initial weights they share."""
+"""Layers of the classic papers that PyTorch does not have."""
 
 import math
 from collections import OrderedDict
@@ -16,19 +16,22 @@ DropoutProbability = Annotated[float, Ge(0), Lt(1)]
 
 
 class Layer(nn.Sequential):
-    """Parts that make up one layer of a paper's table, by name, in order; a part that is None is left out."""
+    """The parts of one layer of a paper's table, by name and in order; a part that is None is left out.
+
+    For example ``Layer(convolution=nn.Conv2d(1, 6, 5), activation=nn.ReLU())``.
+    """
 
     def __init__(self, **parts: nn.Module | None) -> None:
         super().__init__(OrderedDict((name, part) for name, part in parts.items() if part is not None))
 
 
 def is_layer(module: nn.Module) -> bool:
-    """Whether a module is one layer of a paper's table, and not several side by side or one after the other."""
+    """Whether a module is a single layer of a paper's table, not several in parallel or in sequence."""
     return not any(dict(part.named_children()) for part in module.children())
 
 
 def layers_and_branches(network: nn.Module) -> dict[str, nn.Module]:
-    """The layers of a table by name; one that is made of branches is followed by each, ``inception3a/branch5x5``."""
+    """The layers of a network by name; a layer made of branches is followed by each, as ``inception3a/branch5x5``."""
     found: dict[str, nn.Module] = {}
     for name, layer in network.named_children():
         found[name] = layer
@@ -38,9 +41,11 @@ def layers_and_branches(network: nn.Module) -> dict[str, nn.Module]:
 
 
 class ScaledTanh(nn.Module):
-    """1.7159 tanh(2/3 a), which maps ±1 to about ±1.
+    """1.7159 tanh(2/3 a), element by element.
 
-    Source: LeCun and others 1998, equation 6 and appendix A.
+    The constants make f(±1) = ±1, so that targets and inputs of ±1 lie where the curve bends most and not on its flat
+    ends, where gradients vanish; and they make the gain about 1 between -1 and 1, so that the variance of a signal is
+    kept from layer to layer. Source: LeCun and others 1998, equation 6 and appendix A.
     """
 
     AMPLITUDE = 1.7159
@@ -50,10 +55,17 @@ class ScaledTanh(nn.Module):
 
 
 class Subsampling(nn.Module):
-    """Average of each 2×2 square, times a trained coefficient, plus a trained bias; one pair a map.
+    """The average of each 2×2 square, times a trained coefficient, plus a trained bias; one pair for each map.
 
-    Maps (N, C, H, W) to (N, C, H/2, W/2). Source: LeCun and others 1998, section II.B, layers S2 and S4. (The paper
-    adds the four inputs up; the average only makes the coefficient four times as large.)
+    Halving the resolution makes the exact position of a feature matter less. The coefficient decides what the tanh that
+    follows makes of the average: a small one leaves it nearly linear, a mere blur; a large one turns the unit into a
+    noisy OR or AND of its inputs, depending on the bias. (The paper adds the four inputs; averaging them only makes the
+    coefficient four times as large.) Source: LeCun and others 1998, section II.B, layers S2 and S4.
+
+    Shapes: (N, C, H, W) to (N, C, H/2, W/2).
+
+    Args:
+        maps: number of maps, C.
     """
 
     def __init__(self, maps: int) -> None:
@@ -69,73 +81,84 @@ class Subsampling(nn.Module):
 class PartialConv2d(nn.Module):
     """A convolution whose output maps each see only some of the input maps.
 
-    Only the kernels of existing connections are parameters: ``weight`` has shape (connections, K, K). Maps
-    (N, C, H, W) to (N, len(table), H-K+1, W-K+1). Source: LeCun and others 1998, table I.
+    Only the kernels of existing connections are parameters: ``weight`` has shape (connections, K, K). Computing the
+    missing ones as zeros, in one dense convolution, is faster than 60 small convolutions.
+
+    Shapes: (N, C, H, W) to (N, len(table), H-K+1, W-K+1). Source: LeCun and others 1998, table I.
 
     Args:
         table: for each output map, the numbers of the input maps it sees.
         in_channels: number of input maps, C.
-        kernel_size: side of the square kernel, K.
+        kernel_size: side of the square kernels in pixels, K.
     """
 
     source: Tensor
 
     def __init__(self, table: Sequence[Sequence[int]], in_channels: int, kernel_size: int) -> None:
         super().__init__()
+        self.table = tuple(tuple(inputs) for inputs in table)
         self.in_channels, self.out_channels, self.kernel_size = in_channels, len(table), kernel_size
         self.stride, self.padding = 1, 0
         pairs = [(output_map, input_map) for output_map, inputs in enumerate(table) for input_map in inputs]
         self.weight = nn.Parameter(torch.empty(len(pairs), kernel_size, kernel_size))
         self.bias = nn.Parameter(torch.empty(len(table)))
-        # For each (output map, input map), the row of `weight` it uses; the row after the last is all zeros.
+        # For each (output map, input map), the row of `weight` it uses; unconnected pairs use a row of zeros at the
+        # end.
         source = torch.full((len(table), in_channels), len(pairs))
         for row, pair in enumerate(pairs):
             source[pair] = row
         self.register_buffer("source", source.flatten(), persistent=False)
-        self.connected_kernels = tuple(len(inputs) for inputs in table)
 
     def dense_weight(self) -> Tensor:
-        """The kernels as an ordinary convolution has them: (outputs, inputs, K, K), zero where nothing connects."""
-        padded = functional.pad(self.weight, (0, 0, 0, 0, 0, 1))
-        return padded.index_select(0, self.source).view(
-            self.out_channels, self.in_channels, self.kernel_size, self.kernel_size
-        )
+        """The kernels as nn.Conv2d has them: (out_channels, in_channels, K, K), with zeros where nothing connects."""
+        with_zeros = functional.pad(self.weight, (0, 0, 0, 0, 0, 1))
+        kernels = with_zeros.index_select(0, self.source)
+        return kernels.view(self.out_channels, self.in_channels, self.kernel_size, self.kernel_size)
 
     def forward(self, maps: Tensor) -> Tensor:
         return functional.conv2d(maps, self.dense_weight(), self.bias)
 
 
 class SamePadding(nn.Module):
-    """Padding as TensorFlow's SAME: what follows puts out ceil(size / stride); an odd row or column goes to the end.
+    """TensorFlow's SAME padding for the convolution or pool that follows, which then outputs ceil(size / stride).
 
-    Maps (N, C, H, W) to (N, C, H + rows, W + columns).
+    Where the padding is odd, the extra row or column goes to the bottom or right, which PyTorch's own padding cannot
+    do.
+
+    Shapes: (N, C, H, W) to (N, C, H + rows, W + columns).
 
     Args:
-        kernel_size: of the square window that follows, in pixels.
+        kernel_size: side of the square window that follows, in pixels.
         stride: of that window, in pixels.
-        value: what to pad with.
+        value: what to pad with; -inf for a max pool, so that the padding is never the maximum.
     """
 
     def __init__(self, kernel_size: int, stride: int, value: float = 0.0) -> None:
         super().__init__()
         self.kernel_size, self.stride, self.value = kernel_size, stride, value
 
-    def missing(self, size: int) -> tuple[int, int]:
-        """Pixels to add before and after a side of `size` pixels."""
-        total = max(0, (math.ceil(size / self.stride) - 1) * self.stride + self.kernel_size - size)
-        return total // 2, total - total // 2
-
     def forward(self, maps: Tensor) -> Tensor:
         height, width = maps.shape[2:]
-        return functional.pad(maps, (*self.missing(width), *self.missing(height)), value=self.value)
+        return functional.pad(maps, (*self.padding(width), *self.padding(height)), value=self.value)
+
+    def padding(self, size: int) -> tuple[int, int]:
+        """Pixels to add before and after `size` pixels."""
+        steps = math.ceil(size / self.stride) - 1
+        total = max(0, steps * self.stride + self.kernel_size - size)
+        return total // 2, total - total // 2
 
 
 @dataclass(frozen=True)
 class ResponseNormalisation:
     """The constants of local response normalisation, as Krizhevsky and others 2012 (section 3.3) write them.
 
-    b_i = a_i / (k + α Σ_j a_j²)^β over the maps j from i - radius to i + radius. PyTorch's ``LocalResponseNorm`` of
-    ``size`` n = 2 · radius + 1 divides its alpha by n first: its alpha is n times this one.
+    PyTorch's ``nn.LocalResponseNorm(size=n)`` divides its alpha by n = 2 · radius + 1; this alpha is not divided.
+
+    Args:
+        radius: how many maps to either side are summed, the paper's n/2.
+        alpha: α, the weight of their squares.
+        beta: β, the exponent.
+        k: k, what is divided by where all maps are 0.
     """
 
     radius: Annotated[int, Ge(0)]
@@ -145,9 +168,15 @@ class ResponseNormalisation:
 
 
 class LocalResponseNorm(nn.Module):
-    """Each value divided by a power of the squares of its neighbours in the maps around it.
+    """Local response normalisation: b_i = a_i / (k + α Σ_j a_j²)^β, summed over the maps j from i-radius to i+radius.
 
-    Maps (N, C, H, W) to the same shape. Source: Krizhevsky and others 2012, section 3.3.
+    Neighbouring maps compete at each place: a strong response suppresses those beside it, as neurons inhibit their
+    neighbours. Batch normalisation has replaced it since. Source: Krizhevsky and others 2012, section 3.3.
+
+    Shapes: (N, C, H, W) to the same.
+
+    Args:
+        constants: radius, α, β and k.
     """
 
     def __init__(self, constants: ResponseNormalisation) -> None:
@@ -155,19 +184,24 @@ class LocalResponseNorm(nn.Module):
         self.constants = constants
 
     def forward(self, maps: Tensor) -> Tensor:
-        return _ResponseNormalised.apply(maps, self.constants)
+        normalised: Tensor = _ResponseNormalised.apply(maps, self.constants)
+        return normalised
 
     def extra_repr(self) -> str:
         return str(self.constants)
 
 
 class _ResponseNormalised(torch.autograd.Function):
-    """The formula and its derivative written out: several times faster than pooling over an axis of maps."""
+    """The formula and its derivative written out, several times faster than PyTorch's pooling over the axis of maps.
+
+    With d_i = k + α Σ_j a_j² and g the gradient by b, the gradient by a_i is
+    g_i d_i^-β - 2αβ a_i Σ_j g_j a_j d_j^(-β-1).
+    """
 
     @staticmethod
     def forward(context: Any, maps: Tensor, constants: ResponseNormalisation) -> Tensor:
         base = _sum_of_neighbours(maps * maps, constants.radius).mul_(constants.alpha).add_(constants.k)
-        # d^-0.75 without the slow power: d^-½ · d^-¼
+        # d^-¾ = d^-½ · d^-¼: two square roots are much faster than a power
         factor = base.rsqrt() * base.sqrt().rsqrt_() if constants.beta == 0.75 else base**-constants.beta
         context.save_for_backward(maps, base, factor)
         context.constants = constants
@@ -183,7 +217,7 @@ class _ResponseNormalised(torch.autograd.Function):
 
 
 def _sum_of_neighbours(maps: Tensor, radius: int) -> Tensor:
-    """For each map, the sum of those up to `radius` places away; maps (N, C, H, W)."""
+    """For each map, the sum over itself and the maps up to `radius` before and after it; (N, C, H, W)."""
     total = maps.clone()
     for distance in range(1, min(radius, maps.shape[1] - 1) + 1):
         total[:, distance:] += maps[:, :-distance]
@@ -191,40 +225,31 @@ def _sum_of_neighbours(maps: Tensor, radius: int) -> Tensor:
     return total
 
 
-def fan_in(weighted: nn.Module) -> tuple[Tensor, Tensor]:
-    """How many weights feed the units of a layer: once in the shape of its weight, once in the shape of its bias."""
-    if isinstance(weighted, PartialConv2d):
-        kernels = torch.tensor(weighted.connected_kernels, dtype=torch.float32)
-        of_bias = kernels * weighted.kernel_size**2
-        return of_bias.repeat_interleave(kernels.long())[:, None, None], of_bias
-    if isinstance(weighted, (nn.Conv2d, nn.Linear)):
-        number = torch.tensor(float(weighted.weight[0].numel()))
-        return number, number
-    raise TypeError(f"{type(weighted).__name__} has no weights to initialise")
+def normalisation(constants: ResponseNormalisation | None) -> nn.Module:
+    """Local response normalisation with these constants; nothing for None."""
+    return nn.Identity() if constants is None else LocalResponseNorm(constants)
 
 
-def weighted_layers(network: nn.Module) -> list[nn.Conv2d | nn.Linear | PartialConv2d]:
-    """All convolutions and dense layers of a network, in order."""
-    return [module for module in network.modules() if isinstance(module, (nn.Conv2d, nn.Linear, PartialConv2d))]
+def convolution(
+    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None, groups: int = 1
+) -> Layer:
+    """A square convolution and its ReLU: (N, inputs, H, W) to (N, outputs, H', W').
 
+    A ReLU does not saturate as a tanh does: its gradient is 1 wherever it is active, and networks train several times
+    faster with it (Krizhevsky and others 2012, section 3.1).
 
-@torch.no_grad()
-def initialise_as_the_article(network: nn.Module) -> None:
-    """Draw weights from N(0, 0.1²), cut at two deviations; set biases to 0.1. Source: the article."""
-    for weighted in weighted_layers(network):
-        nn.init.trunc_normal_(weighted.weight, std=0.1, a=-0.2, b=0.2)
-        if weighted.bias is not None:
-            weighted.bias.fill_(0.1)
-
-
-@torch.no_grad()
-def initialise_as_he(network: nn.Module, outputs: Sequence[nn.Module] = ()) -> None:
-    """Draw weights from N(0, 2 / fan-in); set biases to 0. Source: He and others 2015, equation 10.
-
-    The layers in `outputs` get N(0, 0.01²): no class is favoured to begin with.
+    Args:
+        inputs: number of input maps.
+        outputs: number of output maps.
+        kernel: side of the kernels in pixels.
+        stride: pixels from one window to the next.
+        padding: zeros added on each side in pixels; None for half a kernel, which keeps the size at stride 1.
+        groups: into how many groups the maps are divided; each group of output maps sees one group of input maps.
     """
-    for weighted in weighted_layers(network):
-        of_weight = fan_in(weighted)[0]
-        weighted.weight.normal_().mul_(0.01 if weighted in outputs else (2 / of_weight).sqrt())
-        if weighted.bias is not None:
-            weighted.bias.zero_()
+    padding = kernel // 2 if padding is None else padding
+    return Layer(convolution=nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), activation=nn.ReLU())
+
+
+def output_side(side: int, kernel: int, stride: int, padding: int = 0) -> int:
+    """Side of the maps that a square convolution or pool makes of maps of a side; below 1 where they are too small."""
+    return (side + 2 * padding - kernel) // stride + 1

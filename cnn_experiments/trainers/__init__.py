@@ -1,1 +1,4 @@
-"""Lightning's Trainer, made from the config group ``trainer``, and the callbacks that write a run directory."""
+"""Training: the one LightningModule, the one LightningDataModule, the Trainer and its callbacks.
+
+This is the only room that knows Lightning. `fit.py` tells what training is from beginning to end.
+"""

@@ -1,103 +1,81 @@
-"""What is written while a network trains: checkpoints, figures of each epoch, TensorBoard's extra pages."""
+"""What is written while a network trains: checkpoints, the figures of each epoch, what the layers do."""
 
 import csv
+import io
 import logging
 import time
-import warnings
-from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
-import yaml
-from lightning_fabric.loggers import TensorBoardLogger as FabricTensorBoardLogger
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint
-from pytorch_lightning.loggers import TensorBoardLogger
-from torch import nn
+from pytorch_lightning.callbacks import Callback, Checkpoint
 from torch.utils.tensorboard import SummaryWriter
-from torch.utils.tensorboard.summary import hparams
-from torchvision.utils import make_grid
 
-from cnn_experiments.configs import flatten
-from cnn_experiments.runs import MACHINE_KEYS, Run, rounded
+from cnn_experiments.errors import UserError
+from cnn_experiments.evaluation.hardware import Hardware
+from cnn_experiments.logging.dashboard import Dashboard
+from cnn_experiments.runs.directory import RunDirectory, rounded
+from cnn_experiments.runs.files import write_text
+from cnn_experiments.trainers.classifier import Classifier
+from cnn_experiments.trainers.lightning_internals import begin_next_epoch
 
 log = logging.getLogger(__name__)
 
 
-class RunDirectoryLogger(TensorBoardLogger):
-    """Writes one event file into the run directory itself; hyperparameters are in config.yaml, not in a second file."""
+class BestAndLast(Checkpoint):
+    """Writes ``best.ckpt``, the weights of the best validation, and ``last.ckpt``, all of the last finished epoch.
 
-    def __init__(self, directory: Path, first_step: int) -> None:
-        # TensorBoard drops what an interrupted run had written from this step on.
-        super().__init__(str(directory), name="", version="", purge_step=first_step)
+    Args:
+        directory: the run directory.
+    """
 
-    def save(self) -> None:
-        FabricTensorBoardLogger.save(self)
-
-    def finalize(self, status: str) -> None:
-        self.experiment.flush()  # and stays open: Lightning calls this after the fit and again after the test
-
-
-class BestAndLast(ModelCheckpoint):
-    """Writes ``best.ckpt``, the weights of the best validation, and ``last.ckpt``, all of the last finished epoch."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__(
-            run.best_checkpoint.parent,
-            filename=run.best_checkpoint.stem,
-            monitor="val/accuracy",
-            mode="max",
-            save_on_train_epoch_end=False,
-            save_weights_only=True,
-            enable_version_counter=False,
-        )
-        self.last_file = run.last_checkpoint
-
-    @property
-    def best_accuracy(self) -> float | None:
-        """Accuracy of ``best.ckpt`` on the validation images; None where nothing was validated."""
-        return None if self.best_model_score is None else float(self.best_model_score)
+    def __init__(self, directory: RunDirectory) -> None:
+        self.directory = directory
+        self.best_accuracy: float | None = None  # of best.ckpt on the validation images; None: nothing was validated
 
     @property
     def state_key(self) -> str:
         return type(self).__name__  # Lightning's is spelled out anew several times a step
 
+    def state_dict(self) -> dict[str, Any]:
+        return {"best_accuracy": self.best_accuracy}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        # A checkpoint is data: of its state one number is taken, and no path. Before version 0.2 it was a tensor.
+        best = state_dict.get("best_accuracy", state_dict.get("best_model_score"))
+        self.best_accuracy = None if best is None else number(best, "the best accuracy", least=0, most=1)
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        accuracy = pl_module.figures.get("val/accuracy")
+        if trainer.sanity_checking or trainer.fast_dev_run or accuracy is None:  # type: ignore[attr-defined]
+            return
+        if self.best_accuracy is None or accuracy > self.best_accuracy:
+            self.best_accuracy = accuracy
+            trainer.save_checkpoint(self.directory.best_checkpoint, weights_only=True)
+
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        super().on_train_epoch_end(trainer, pl_module)
-        trainer.save_checkpoint(self.last_file)
+        trainer.save_checkpoint(self.directory.last_checkpoint)
 
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put Lightning's counters of ``last.ckpt`` to the beginning of the next epoch.
-
-        They stand at the end of an epoch's last step, and what Lightning makes of that on resuming depends on
-        ``max_steps`` and ``val_check_interval``: it may skip the hooks of the next epoch, or count one too many.
-        """
-        loops = checkpoint["loops"]["fit_loop"]
-        for count in ("total", "current"):
-            loops["epoch_progress"][count]["completed"] = loops["epoch_progress"][count]["processed"]
-        steps = loops["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
-        for progress in (
-            loops["epoch_loop.batch_progress"],
-            loops["epoch_loop.scheduler_progress"],
-            steps["step"],
-            steps["zero_grad"],
-        ):
-            progress["current"] = dict.fromkeys(progress["current"], 0)
-        loops["epoch_loop.batch_progress"]["is_last_batch"] = False
+        begin_next_epoch(checkpoint)
 
 
 class EpochReport(Callback):
     """Measures training time, without validation and pictures; prints, logs and keeps the figures of each epoch.
 
     ``history.csv`` has a line for each epoch; ``seconds`` there are of all training so far.
+
+    Args:
+        directory: the run directory.
     """
 
     COLUMNS = ("epoch", "step", "seconds", "train/loss", "train/accuracy", "val/loss", "val/accuracy")
 
-    def __init__(self, run: Run) -> None:
-        self.history_file = run.history_file
+    def __init__(self, directory: RunDirectory) -> None:
+        self.history_file = directory.history_file
         self.history: list[dict[str, Any]] = []
         self.seconds, self.images = 0.0, 0
         self.epoch_seconds, self._epoch_images = 0.0, 0
@@ -107,8 +85,13 @@ class EpochReport(Callback):
         return {"seconds": self.seconds, "images": self.images, "history": self.history}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.seconds, self.images = state_dict["seconds"], state_dict["images"]
-        self.history = state_dict["history"]
+        self.seconds = number(state_dict.get("seconds"), "the training time")
+        self.images = int(number(state_dict.get("images"), "the number of images"))
+        rows = state_dict.get("history")
+        columns = set(self.COLUMNS)
+        if not isinstance(rows, list) or not all(isinstance(row, dict) and set(row) <= columns for row in rows):
+            raise UserError("resume: last.ckpt is damaged: its history is no table of figures. Start a new run")
+        self.history = [{name: as_figure(name, value) for name, value in row.items()} for row in rows]
 
     @property
     def images_per_second(self) -> float:
@@ -131,7 +114,7 @@ class EpochReport(Callback):
         self.stop_the_clock()
 
     def stop_the_clock(self) -> None:
-        """Count the time since the clock was started, once what the GPU still has to do is done."""
+        """Count the time since the clock was started, once the GPU has finished what it was given."""
         if self._since is not None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
@@ -139,6 +122,7 @@ class EpochReport(Callback):
             self._since = None
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
         self.stop_the_clock()
         self.seconds += self.epoch_seconds
         self.images += self._epoch_images
@@ -146,16 +130,11 @@ class EpochReport(Callback):
         if trainer.logger is not None:
             scalars = {"time/epoch_seconds": self.epoch_seconds, "time/images_per_second": speed}
             trainer.logger.log_metrics(scalars, trainer.global_step)
-        measured = {
-            name: float(trainer.callback_metrics[name]) for name in self.COLUMNS if name in trainer.callback_metrics
-        }
+        measured = {name: pl_module.figures[name] for name in self.COLUMNS if name in pl_module.figures}
         when = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
         self.history.append({**when, **rounded(measured)})
         if trainer.is_global_zero:
-            with self.history_file.open("w", newline="") as target:
-                writer = csv.DictWriter(target, self.COLUMNS)
-                writer.writeheader()
-                writer.writerows(self.history)
+            write_text(self.history_file, self.as_csv())
         figures = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
         log.info(
@@ -167,46 +146,79 @@ class EpochReport(Callback):
             f"{speed:,.0f}",
         )
 
-
-# Keys that only repeat others.
-REPEATED_KEYS = (
-    "datamodule._target_",
-    "datamodule.channels",
-    "datamodule.num_classes",
-    "datamodule.seed",
-    "datamodule.image_size",
-    "model._target_",
-)
+    def as_csv(self) -> str:
+        """The figures of each epoch, as ``history.csv`` holds them."""
+        text = io.StringIO()
+        writer = csv.DictWriter(text, self.COLUMNS, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(self.history)
+        return text.getvalue()
 
 
-def write_pages(
-    writer: SummaryWriter, network: nn.Module, config: dict[str, Any], samples: dict[str, torch.Tensor]
-) -> None:
-    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters, samples.
+def number(value: Any, what: str, least: float = 0.0, most: float = float("inf")) -> float:
+    """A number from a checkpoint, which is data and not to be believed.
+
+    Raises:
+        UserError: it is none, or out of range.
+    """
+    value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
+        raise UserError(f"resume: last.ckpt is damaged: {what} is {value!r}. Start a new run")
+    return float(value)
+
+
+def as_figure(name: str, value: Any) -> int | float | None:
+    """A figure of a history that came out of a checkpoint."""
+    if value is None:
+        return None
+    figure = number(value, name)
+    return int(figure) if name in ("epoch", "step") else figure
+
+
+class DashboardCallback(Callback):
+    """Says when the dashboard writes what.
 
     Args:
-        writer: where to.
-        network: a network on the CPU.
-        config: the resolved config, in plain containers.
-        samples: pictures of training images by name, (N, C, H, W), from 0 to 1.
+        dashboard: what is written.
+        hardware: what the network computes on.
     """
-    for name, images in samples.items():
-        writer.add_image(f"samples/{name}", make_grid(images, nrow=8, pad_value=0.5))
-    writer.add_text("config", f"```yaml\n{yaml.safe_dump(config, sort_keys=False, allow_unicode=True)}```")
-    # HParams takes numbers, truth values and text; what cannot make runs differ would only crowd its table.
-    settings = {
-        key: value if isinstance(value, (bool, int, float)) else str(value)
-        for key, value in flatten({part: config[part] for part in ("seed", "model", "datamodule", "trainer")})
-        if value is not None and key not in MACHINE_KEYS and key not in REPEATED_KEYS
-    }
-    for summary in hparams(settings, {"test/accuracy": None, "val/accuracy": None}):
-        writer._get_file_writer().add_summary(summary)
-    writer.add_custom_scalars(
-        {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
-    )
-    model = config["model"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor
-        network.eval()
-        writer.add_graph(network, torch.zeros(1, model["in_channels"], model["input_size"], model["input_size"]))
-        network.train()
+
+    def __init__(self, dashboard: Dashboard, hardware: Hardware) -> None:
+        self.dashboard, self.hardware = dashboard, hardware
+
+    def is_due(self, trainer: pl.Trainer) -> bool:
+        """Whether this epoch is written: by the first process, every so many epochs and at the end."""
+        last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
+        return trainer.is_global_zero and self.dashboard.is_due(trainer.current_epoch, last)
+
+    def on_before_optimizer_step(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, optimizer: torch.optim.Optimizer
+    ) -> None:
+        assert isinstance(pl_module, Classifier)
+        if self.dashboard.gradients and trainer.is_last_batch and self.is_due(trainer):
+            self.dashboard.write_gradients(writer_of(trainer), trainer.global_step + 1, pl_module.network)
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if self.is_due(trainer):
+            self.dashboard.write_epoch(
+                writer_of(trainer),
+                trainer.global_step,
+                pl_module.network,
+                trainer.datamodule.data,  # type: ignore[attr-defined]
+                pl_module.device,
+                self.hardware.autocast,
+            )
+
+    def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        if self.dashboard.confusion and not trainer.sanity_checking and self.is_due(trainer):
+            assert pl_module.confusion is not None
+            names = trainer.datamodule.data.class_names  # type: ignore[attr-defined]
+            self.dashboard.write_confusion(writer_of(trainer), trainer.global_step, "val", pl_module.confusion, names)
+
+
+def writer_of(trainer: pl.Trainer) -> SummaryWriter:
+    """TensorBoard's writer of a run."""
+    writer: SummaryWriter = trainer.logger.experiment  # type: ignore[union-attr]
+    return writer

@@ -1,7 +1,7 @@
 """Several processes that train one network together: one for each GPU, or so many on the CPU.
 
-Where torchrun or SLURM starts them, Lightning finds its place among them by itself. Where nobody has, they are started
-here, by torch's own elastic agent, as torchrun would: it watches them, and when one dies it ends the others.
+Where torchrun or SLURM starts them, Lightning finds its place among them by itself. Otherwise they are started here, by
+torch's own elastic agent, as torchrun would: it watches them, and when one dies it ends the others.
 """
 
 import functools
@@ -11,44 +11,53 @@ import logging.config
 import os
 import signal
 import tempfile
+import threading
 import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from filelock import FileLock, Timeout
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import OmegaConf
 from torch.distributed.elastic.multiprocessing.api import SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs import Run, shown
-from cnn_experiments.trainers.trainer import choose_devices, convert_gpus
+from cnn_experiments.evaluation.hardware import Hardware
+
+
+class ProcessEndedError(ExperimentError):
+    """One of several processes that train together was ended from outside, and the others with it."""
+
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
-def processes_to_start(settings: dict[str, Any]) -> int:
-    """How many processes the config group ``trainer`` asks for on this machine; 1 where others have started them.
-
-    Raises:
-        UserError: `trainer.gpus` asks for more than there are.
-    """
+def processes_to_start(hardware: Hardware) -> int:
+    """How many processes are to be started on this machine; 1 where torchrun or SLURM has started them."""
     if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return 1
-    devices = choose_devices(convert_gpus(settings["gpus"]), settings["devices"])[1]
+    devices = hardware.devices
     if isinstance(devices, list):
         return len(devices)
     return devices if isinstance(devices, int) and devices > 1 else 1  # what else it may be, Lightning judges
 
 
-def train_in_processes(number: int, settings: dict[str, Any], run: Run) -> None:
-    """Run ``train(settings, run)`` in so many processes of this machine, and wait until all are done.
+def run_in_processes(
+    number: int, function: Callable[..., Any], arguments: tuple[Any, ...], log_config: Mapping[str, Any] | None
+) -> None:
+    """Run ``function(*arguments)`` in several processes of this machine, and wait until all are done.
+
+    Args:
+        number: of processes.
+        function: what each of them runs; it and its arguments must be picklable.
+        arguments: what it is called with.
+        log_config: how the first process prints and logs, for `logging.config.dictConfig`.
 
     Raises:
-        UserError, ExperimentError: what `train` raised in one of them, or one died. None is left running.
+        UserError, ExperimentError: what the function raised in one of them, or one died. None is left running.
         KeyboardInterrupt: this process was told to stop, and has stopped them.
     """
     for name in logging.root.manager.loggerDict:
@@ -66,42 +75,57 @@ def train_in_processes(number: int, settings: dict[str, Any], run: Run) -> None:
         monitor_interval=0.2,
         start_method="spawn",
     )
-    job_logging = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    with _handlers_restored():
+        try:
+            elastic_launch(agent, run_as_one_of_many)(number, function, arguments, log_config)
+        except SignalException:
+            raise KeyboardInterrupt from None
+        except ChildFailedError as error:
+            _raise_first_failure(number, error)
+
+
+@contextmanager
+def _handlers_restored() -> Iterator[None]:
+    """Put the signal handlers back that the agent replaces; only a main thread has any."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     handlers = {handled: signal.getsignal(handled) for handled in HANDLED_SIGNALS}
     try:
-        elastic_launch(agent, train_as_one_of_many)(number, settings, run, job_logging)
-    except SignalException:
-        raise KeyboardInterrupt from None
-    except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        if failure.exitcode < 0:
-            raise ExperimentError(
-                f"process {rank} of {number} was ended by {signal.Signals(-failure.exitcode).name}, and the others "
-                "with it; where memory ran out, lower datamodule.batch_size or the number of processes. "
-                f"Go on with: cnn-train resume={shown(run.directory)}"
-            ) from None
-        message = failure.message
-        if not isinstance(message, dict):
-            raise RuntimeError(f"process {rank} of {number} failed: {message}") from error
-        kind, _, text = message["message"].partition(": ")
-        known = {kind.__name__: kind for kind in (UserError, ExperimentError)}
-        if kind in known:
-            raise known[kind](text) from None
-        raise RuntimeError(f"process {rank} of {number} failed:\n{message['extraInfo']['py_callstack']}") from None
+        yield
     finally:
         for handled, handler in handlers.items():
             signal.signal(handled, handler)
 
 
-def train_as_one_of_many(number: int, settings: dict[str, Any], run: Run, job_logging: dict[str, Any]) -> None:
-    """What each of the processes does; the first one prints and logs as the command would."""
-    from cnn_experiments.train import train
+def _raise_first_failure(number: int, error: ChildFailedError) -> NoReturn:
+    """Raise what happened in the process that failed first."""
+    rank, failure = error.get_first_failure()
+    if failure.exitcode < 0:
+        by = signal.Signals(-failure.exitcode).name
+        raise ProcessEndedError(
+            f"process {rank} of {number} was ended by {by}, and the others with it. If memory ran out, lower "
+            "datamodule.batch_size or the number of processes"
+        ) from None
+    message = failure.message
+    if not isinstance(message, dict):
+        raise RuntimeError(f"process {rank} of {number} failed: {message}") from error
+    kind, _, text = message["message"].partition(": ")
+    known = {kind.__name__: kind for kind in (UserError, ExperimentError)}
+    if kind in known:
+        raise known[kind](text) from None
+    raise RuntimeError(f"process {rank} of {number} failed:\n{message['extraInfo']['py_callstack']}") from None
 
-    if os.environ["RANK"] == "0":
-        logging.config.dictConfig(job_logging)
+
+def run_as_one_of_many(
+    number: int, function: Callable[..., Any], arguments: tuple[Any, ...], log_config: Mapping[str, Any] | None
+) -> None:
+    """What each of the processes does; the first one prints and logs as a single one would."""
+    if os.environ["RANK"] == "0" and log_config is not None:
+        logging.config.dictConfig(dict(log_config))
     if "OMP_NUM_THREADS" not in os.environ:
         torch.set_num_threads(max(1, torch.get_num_threads() // number))
-    train(settings, run)
+    function(*arguments)
 
 
 @functools.cache

@@ -1,0 +1,1 @@
+"""The commands, a file each: words in, a sentence or a table out. The only room that knows Hydra."""

@@ -1,0 +1,184 @@
+"""From a function to a console command: Hydra's config, one clear message for bad input, an exit status."""
+
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cnn_experiments.commands import resolvers
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
+from cnn_experiments.settings.containers import flatten, select
+from cnn_experiments.settings.renamed import modernised_word
+from cnn_experiments.settings.schema import GROUPS
+from cnn_experiments.settings.suggestions import suggest
+
+# What Hydra calls its plugins, and the extra of this package that installs each.
+EXTRA_OF_PLUGIN = {
+    "joblib": "parallel",
+    "submitit_slurm": "slurm",
+    "submitit_local": "slurm",
+    "optuna": "optuna",
+    "tpe": "optuna",
+}
+CHOOSES_OPTION = re.compile(r"(model|datamodule|trainer|experiment|logging|launcher|sweeper)=[\w-]+")
+
+resolvers.register()
+
+
+def command(
+    config_name: str, rewrite: Callable[[list[str]], list[str]] = list
+) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
+    """Make a function of a config a console command that reads ``conf/<config_name>.yaml`` and the command line.
+
+    Exit status: 0 done; 2 the user's input was wrong; 1 anything else that went wrong; 130 interrupted.
+
+    Args:
+        config_name: of the file in conf/.
+        rewrite: gives the arguments to read in place of those that were typed.
+    """
+
+    def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
+        problem: ExperimentError | None = None
+        began = False
+
+        @functools.wraps(function)
+        def task(config: DictConfig) -> Any:
+            nonlocal problem, began
+            began = True
+            try:
+                return function(config)
+            except ExperimentError as error:
+                problem = error  # raised again below: Hydra would write more about it than its one message
+
+        hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)
+        run_with_hydra = hydra_main(task)
+
+        @functools.wraps(function)
+        def main() -> None:
+            nonlocal problem, began
+            problem, began = None, False
+            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print; the message is ours to write
+            try:
+                sys.argv[1:] = rewrite(with_todays_names(sys.argv[1:]))
+                run_with_hydra()
+                if problem is not None:
+                    raise problem
+            except BaseException as error:
+                if isinstance(error, SystemExit) or not end(error, config_name, began):
+                    raise
+
+        return main
+
+    return decorate
+
+
+def end(error: BaseException, config_name: str, began: bool) -> bool:
+    """End the process with a message and an exit status; False where the traceback should be shown.
+
+    Args:
+        error: what was raised.
+        config_name: of the command, whose keys are suggested for a mistyped one.
+        began: whether the command itself had begun, or Hydra was still preparing it.
+    """
+    match error:
+        case KeyboardInterrupt():
+            fail(str(error) or "Interrupted.", 130)
+        case UserError():
+            fail(str(error), 2)
+        case ExperimentError():
+            fail(str(error), 1)
+        case HydraException() | OmegaConfBaseException() if not began:
+            fail(explain(error, config_name, sys.argv[1:]), 2)
+        case BrokenPipeError():  # whoever read what was printed has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return True
+        case OSError() if not began:
+            fail(f"hydra.run.dir: cannot write {error.filename} ({error.strerror}). Choose another folder", 2)
+    return False
+
+
+def fail(message: str, status: int) -> None:
+    """Print a message and end the process with an exit status."""
+    print(message, file=sys.stderr)
+    sys.exit(status)
+
+
+def with_todays_names(words: list[str]) -> list[str]:
+    """The arguments with today's names of keys; a hint for each old one is printed."""
+    renamed = [modernised_word(word) for word in words]
+    for hint in dict.fromkeys(hint for _, hint in renamed if hint):
+        print(hint, file=sys.stderr)
+    return [word for word, _ in renamed]
+
+
+def explain(error: Exception, config_name: str, words: list[str]) -> str:
+    """What is wrong with the words of a command, and what to type instead."""
+    text = str(error)
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: {error.message}"
+    if unknown := re.search(r"Could not override '([^']+)'", text):
+        key = str(unknown[1])
+        return f"{key}: there is no such key. {suggest(key, list(known_keys(config_name, words)))}"
+    if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
+        group, name = map(str, option.groups())
+        if extra := EXTRA_OF_PLUGIN.get(name):
+            return f"{group}={name}: this needs the extra {extra}: pip install 'cnn_experiments[{extra}]'"
+        options = [file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml")]
+        return f"{group}={name}: there is no such {group}. {suggest(name, options)}"
+    if not text and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
+        return str(error.__cause__)
+    return text
+
+
+def known_keys(config_name: str, words: list[str]) -> Iterator[str]:
+    """All keys and groups that a command knows, dotted, with the options that were chosen."""
+    chosen = [word for word in words if CHOOSES_OPTION.fullmatch(word)]
+    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
+        try:
+            config = hydra.compose(config_name, overrides=chosen)
+        except HydraException:
+            config = hydra.compose(config_name)
+    yield from (path.name for path in CONFIG_DIRECTORY.iterdir() if path.is_dir())
+    yield from (key for key, _ in flatten(cast(dict[str, Any], OmegaConf.to_container(config))))
+
+
+def plain(config: DictConfig) -> dict[str, Any]:
+    """A config as plain containers, its interpolations resolved."""
+    return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
+
+
+def typed_words() -> list[str]:
+    """The words that were typed for the config itself, within a command."""
+    return list(HydraConfig.get().overrides.task)
+
+
+def typed_settings(config: DictConfig) -> dict[str, Any]:
+    """The values of those settings of a run that were typed, by their dotted keys.
+
+    They take the place of what a run directory or checkpoint says.
+    """
+    values = plain(config)
+    keys = [word.split("=")[0].lstrip("+~") for word in typed_words()]
+    return {key: select(values, key) for key in keys if key.split(".")[0] in GROUPS}
+
+
+def output_directory() -> Path:
+    """The folder that Hydra made for this command."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def known_classes(config: Mapping[str, Any] | DictConfig) -> KnownClasses:
+    """The classes that configs may name in this command: those of its own config files, and what it trusts."""
+    folders = [Path(source.path) for source in HydraConfig.get().runtime.config_sources if source.schema == "file"]
+    trusted = config.get("trust")
+    return KnownClasses(folders, trusted.split(",") if isinstance(trusted, str) else trusted or ())

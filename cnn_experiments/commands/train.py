@@ -1,0 +1,184 @@
+"""cnn-train: train a network, validate it each epoch, test its best checkpoint, record everything."""
+
+import logging
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from cnn_experiments.commands.hydra_command import (
+    command,
+    known_classes,
+    output_directory,
+    plain,
+    typed_settings,
+    typed_words,
+)
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
+from cnn_experiments.runs.sweep import words_of_resumed_sweep
+from cnn_experiments.settings.containers import flatten, updated
+from cnn_experiments.settings.renamed import modernised
+from cnn_experiments.settings.schema import GROUPS, Settings, read_settings
+
+if TYPE_CHECKING:
+    from cnn_experiments.evaluation.run import Run
+
+log = logging.getLogger(__name__)
+
+
+def checked_resume(words: list[str]) -> list[str]:
+    """The words of the command line; for a sweep that is resumed, those that it began with.
+
+    Raises:
+        UserError: what ``resume=`` names cannot be continued. Nothing has been written into it.
+    """
+    folder = next((word.removeprefix("resume=") for word in words if word.startswith("resume=")), None)
+    if not folder:
+        return words
+    if (Path(folder) / "config.yaml").is_file():
+        RunDirectory(Path(folder)).refuse_links()  # Hydra opens train.log before anything else is read
+        return words
+    return words_of_resumed_sweep(folder, [word for word in words if word != f"resume={folder}"])
+
+
+@command("train", checked_resume)
+def main(config: DictConfig) -> float | None:
+    """Train as the config says, in the directory that Hydra made."""
+    in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
+    if is_first_process():
+        print("loading PyTorch and Lightning …", flush=True)
+    directory = RunDirectory(Path(config.resume) if config.resume else output_directory())
+    try:
+        settings = (resumed_settings if config.resume else new_settings)(config, directory)
+        from cnn_experiments.trainers.fit import train
+
+        log_config: Any = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+        run = train(settings, directory.path, log_config=log_config)
+    except Exception as error:
+        if not in_sweep:
+            if not directory.config_file.exists():
+                discard(directory)
+            raise
+        record_failure(directory, error)
+        return None
+    except KeyboardInterrupt:
+        raise interrupted(directory, in_sweep) from None
+    if not is_first_process():
+        return None
+    (print_closing_line if in_sweep else print_closing_table)(run)
+    accuracy: float | None = run.metrics["val/accuracy"]  # what a search maximises
+    return accuracy
+
+
+def new_settings(config: DictConfig, directory: RunDirectory) -> Settings:
+    """The settings of a run in a directory that Hydra made for it.
+
+    Where the same run is there already, as in a sweep that is resumed, it is continued.
+
+    Raises:
+        UserError: a setting is wrong, another run is there already, or several machines would make a directory each.
+    """
+    settings = read_settings(plain(config), known_classes(config), tuple(typed_words()))
+    if directory.config_file.exists():
+        refuse_another_run(directory, settings)
+    if settings.trainer.num_nodes > 1 and not any("run.dir=" in word for word in HydraConfig.get().overrides.hydra):
+        raise UserError(
+            f"trainer.num_nodes={settings.trainer.num_nodes}: give a folder that all machines see, with "
+            "hydra.run.dir=PATH"
+        )
+    return settings
+
+
+def refuse_another_run(directory: RunDirectory, settings: Settings) -> None:
+    """Raise a UserError if a directory holds a run with other settings."""
+    kept = {key: value for key, value in modernised(directory.config()).items() if key in GROUPS}
+    before, now = dict(flatten(kept)), dict(flatten(settings.config))
+    for key in dict.fromkeys([*now, *before]):
+        if now.get(key) != before.get(key) and key not in MACHINE_KEYS:
+            raise UserError(
+                f"hydra.run.dir={shown(directory.path)}: another run is there already ({key} is {before.get(key)} "
+                f"there, not {now.get(key)}). Choose another folder"
+            )
+
+
+def resumed_settings(config: DictConfig, directory: RunDirectory) -> Settings:
+    """The settings of the interrupted run in the directory that the user gave.
+
+    Raises:
+        UserError: there is no run, or settings are given that would make it another one.
+    """
+    RunDirectory.existing(config.resume, "resume")
+    typed = typed_settings(config)
+    for key in typed:
+        if key not in MACHINE_KEYS:
+            raise UserError(
+                f"{key}: a resumed run keeps the settings it began with, in {directory.config_file}; only these can "
+                f"differ: {', '.join(MACHINE_KEYS)}. Leave {key} out, or start a new run"
+            )
+    settings: dict[str, Any] = directory.config()
+    for key, value in typed.items():
+        settings = updated(settings, key, value)
+    return read_settings(settings, known_classes(config), tuple(directory.metrics().get("overrides", ())))
+
+
+def record_failure(directory: RunDirectory, error: Exception) -> None:
+    """Note that a job of a sweep failed; the other jobs go on."""
+    if not directory.config_file.exists():
+        directory.record(status="failed", error=str(error) or type(error).__name__)
+    unforeseen = not isinstance(error, ExperimentError)
+    log.error("job %s failed: %s", HydraConfig.get().job.num, error, exc_info=unforeseen)
+
+
+def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
+    """What to raise where the user stopped a run: it says how to go on."""
+    if not directory.config_file.exists():
+        discard(directory)
+    whole = Path(HydraConfig.get().sweep.dir) if in_sweep else directory.path
+    return KeyboardInterrupt(f"Interrupted. Resume with: cnn-train resume={shown(whole)}" if whole.exists() else "")
+
+
+def print_closing_line(run: "Run") -> None:
+    """Print what a job of a sweep came to."""
+    metrics = run.metrics
+    log.info(
+        "job %s completed: test accuracy %.4f after %.1f s in %s",
+        HydraConfig.get().job.num,
+        metrics["test/accuracy"],
+        metrics["train_seconds"],
+        shown(run.directory),
+    )
+
+
+def print_closing_table(run: "Run") -> None:
+    """Print what the run came to and what to type next."""
+    from rich.console import Console
+    from rich.table import Table
+
+    rows = {
+        **run.rows(),
+        "see it": "tensorboard --logdir outputs",
+        "test it again": f"cnn-test run={shown(run.directory)}",
+    }
+    table = Table("figure", "value", title=run.title())
+    for row in rows.items():
+        table.add_row(*row)
+    console = Console()
+    console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
+    console.print(table)
+
+
+def discard(directory: RunDirectory) -> None:
+    """Remove the directory of a run that never began, if it holds nothing but Hydra's record and an empty log."""
+    shutil.rmtree(directory.path / ".hydra", ignore_errors=True)
+    directory.log_file.unlink(missing_ok=True)
+    with suppress(OSError):
+        directory.path.rmdir()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""Pictures of a data set: how many images there are, what they look like, how large they are, what is not used."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnn_experiments.datamodules.image_cache import Entry
+
+COLOURS = ("orange", "blue", "green", "red", "purple", "brown", "pink", "gray")
+MOST_SET_ASIDE = 24  # pictures of files that are not used
+
+
+def _figure(width: float, height: float) -> Any:
+    from matplotlib.figure import Figure  # slow to import
+
+    return Figure(figsize=(width, height), layout="constrained")
+
+
+def draw_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str], file: Path) -> None:
+    """Draw bars of how many images of each class each part has.
+
+    Args:
+        counts: for each part (training, validation, test), the number of images of each class.
+        class_names: names of the classes.
+        file: where to save the picture.
+    """
+    figure = _figure(max(5, 0.7 * len(class_names) + 2), 4)
+    axes = figure.subplots()
+    width = 0.8 / len(counts)
+    for number, (part, of_class) in enumerate(counts.items()):
+        places = np.arange(len(class_names)) + (number - (len(counts) - 1) / 2) * width
+        bars = axes.bar(places, of_class, width, label=part)
+        axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, rotation=0 if len(class_names) < 5 else 90, padding=2)
+    axes.set(ylabel="images", xticks=range(len(class_names)), xticklabels=class_names)
+    axes.margins(y=0.15)
+    axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
+    figure.savefig(file, dpi=120)
+
+
+def draw_samples(images: Sequence[NDArray[np.float32]], class_names: Sequence[str], file: Path) -> None:
+    """Draw a row of images for each class.
+
+    Args:
+        images: for each class some images, (N, H, W, 3) or (N, H, W, 1), from 0 to 1.
+        class_names: names of the classes.
+        file: where to save the picture.
+    """
+    columns = max(1, *(len(of_class) for of_class in images))
+    figure = _figure(columns, len(images) + 0.2)
+    grid = figure.subplots(len(images), columns, squeeze=False)
+    for row, of_class, name in zip(grid, images, class_names, strict=True):
+        for axes in row:
+            axes.set_axis_off()
+        for axes, image in zip(row, of_class, strict=False):
+            axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
+        row[0].set_title(name, loc="left", fontsize=9)
+    figure.savefig(file, dpi=120)
+
+
+def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
+    """Draw widths against heights, as the article does, and say how many are smaller than the network's input.
+
+    Args:
+        entries: the photographs.
+        side: of the network's input, in pixels.
+        file: where to save the picture.
+    """
+    figure = _figure(6, 5.5)
+    axes = figure.subplots()
+    for label, colour in zip(sorted({str(entry.label) for entry in entries}), COLOURS, strict=False):
+        sizes = Counter((entry.width, entry.height) for entry in entries if entry.label == label and entry.width)
+        if sizes:
+            widths, heights = zip(*sizes, strict=True)
+            area = [4 + 2 * np.sqrt(number) for number in sizes.values()]
+            axes.scatter(widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=label)
+    smaller = sum(0 < min(entry.width, entry.height) < side for entry in entries)
+    axes.axvline(side, color="black", linewidth=0.8, linestyle=":")
+    axes.axhline(side, color="black", linewidth=0.8, linestyle=":")
+    axes.set(xlabel="width (pixels)", ylabel="height (pixels)")
+    axes.set_title(
+        f"{len(entries):,} photographs; {smaller:,} are smaller than the input of {side} pixels", fontsize=10
+    )
+    axes.set_xlim(left=0)
+    axes.set_ylim(bottom=0)
+    axes.legend()
+    figure.savefig(file, dpi=120)
+
+
+def draw_set_aside(entries: Sequence[Entry], root: Path, file: Path) -> None:
+    """Draw the first of the files that are not used, with names and reasons; a cross where there is no picture.
+
+    Args:
+        entries: the files that are not used.
+        root: the folder they lie in.
+        file: where to save the picture.
+    """
+    shown = entries[:MOST_SET_ASIDE]
+    columns = 6
+    rows = max(1, -(-len(shown) // columns))
+    figure = _figure(columns * 2, rows * 2.3)
+    for axes in figure.subplots(rows, columns, squeeze=False).flat:
+        axes.set_axis_off()
+    for axes, entry in zip(figure.axes, shown, strict=False):
+        try:
+            with Image.open(root / entry.file) as image:
+                image.draft("RGB", (200, 200))
+                axes.imshow(image.convert("RGB"))
+        except Exception:  # most of them are here because they cannot be read
+            axes.plot([0, 1, np.nan, 0, 1], [0, 1, np.nan, 1, 0], color="0.8")
+        reason = str(entry.reason)
+        axes.set_title(f"{Path(entry.file).name}\n{reason if len(reason) < 34 else reason[:32] + '…'}", fontsize=6)
+    figure.suptitle(f"set aside: {len(entries):,}" + (f", the first {len(shown)}" if len(entries) > len(shown) else ""))
+    figure.savefig(file, dpi=120)

@@ -1,0 +1,105 @@
+"""What to compute on, and how precisely."""
+
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.settings.schema import GPUs, TrainerSettings
+
+# Lightning's names for precisions; None stands for single precision.
+AUTOCAST = {"16-mixed": torch.float16, "16": torch.float16, "bf16-mixed": torch.bfloat16, "bf16": torch.bfloat16}
+WHOLE = {"16-true": torch.float16, "bf16-true": torch.bfloat16, "64-true": torch.float64, "64": torch.float64}
+SINGLE = ("32-true", "32")
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """Where and how a network computes.
+
+    Args:
+        accelerator: Lightning's name of it: ``cpu``, ``gpu`` or ``mps``.
+        devices: numbers of the GPUs; or the number of processes, where it is the CPU.
+        precision: one of Lightning's names, what ``auto`` became.
+    """
+
+    accelerator: str
+    devices: Any
+    precision: str
+
+    @property
+    def device(self) -> torch.device:
+        """The device that a single process computes on."""
+        if self.accelerator == "gpu":
+            return torch.device("cuda", self.devices[0])
+        return torch.device(self.accelerator)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Of weights and images."""
+        return WHOLE.get(self.precision, torch.float32)
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        """The context to compute in: mixed precision, where that is asked for."""
+        if self.precision in AUTOCAST:
+            return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
+        return nullcontext()
+
+    def place(self, network: nn.Module) -> nn.Module:
+        """Move a network here, with weights of this precision."""
+        return network.to(self.device, self.dtype)
+
+    def move(self, images: Tensor) -> Tensor:
+        """Images, bytes or floats, moved here."""
+        return images.to(self.device, non_blocking=True)
+
+    def name(self) -> str:
+        """What the machine calls the device."""
+        if self.accelerator == "gpu":
+            return ", ".join(torch.cuda.get_device_name(number) for number in self.devices)
+        return self.accelerator
+
+
+def choose_hardware(settings: TrainerSettings) -> Hardware:
+    """What a run's settings mean on this machine.
+
+    Raises:
+        UserError: it does not have as many GPUs as asked for, or `trainer.precision` is none that is known.
+    """
+    accelerator, devices = choose_devices(settings.gpus, settings.devices)
+    precision = "32-true" if settings.precision is None else str(settings.precision)
+    if precision == "auto":
+        precision = fastest_precision(accelerator)
+    known = [*SINGLE, *AUTOCAST, *WHOLE]
+    if precision not in known:
+        raise UserError(f"trainer.precision={precision}: there is no such precision. Use auto, {', '.join(known)}")
+    return Hardware(accelerator, devices, precision)
+
+
+def choose_devices(gpus: GPUs, cpus: Any) -> tuple[str, Any]:
+    """Lightning's ``accelerator`` and ``devices`` for `trainer.gpus`, and `trainer.devices` where it is the CPU.
+
+    Raises:
+        UserError: this machine does not have as many GPUs as asked for.
+    """
+    mac = torch.backends.mps.is_available()
+    available = 1 if mac else torch.cuda.device_count()
+    if gpus == 0 or (gpus is None and not available):
+        return "cpu", cpus
+    wanted = gpus if isinstance(gpus, list) else list(range(available if gpus == -1 else gpus or 1))
+    if not wanted or max(wanted) >= available:
+        have = {0: "no GPU", 1: "one GPU, number 0"}.get(available, f"{available} GPUs, 0 to {available - 1}")
+        raise UserError(f"trainer.gpus={gpus}: this machine has {have}. Use trainer.gpus=0 for the CPU")
+    return ("mps", 1) if mac else ("gpu", wanted)
+
+
+def fastest_precision(accelerator: str) -> str:
+    """What `trainer.precision=auto` is: bf16-mixed where the hardware computes in bf16, 32-true elsewhere."""
+    if accelerator == "gpu":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    capabilities = torch.cpu.get_capabilities()
+    has_units = any(capabilities.get(unit) for unit in ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16"))
+    return "bf16-mixed" if accelerator == "cpu" and has_units else "32-true"

@@ -1,0 +1,250 @@
+"""A run, opened: its figures, its trained network, its data, and what it makes of other images."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from cnn_experiments.datamodules.base import ImageData
+from cnn_experiments.errors import UserError
+from cnn_experiments.evaluation.checkpoint import Checkpoint, read_checkpoint
+from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
+from cnn_experiments.evaluation.prediction import Prediction, find_images, predict
+from cnn_experiments.evaluation.testing import Evaluation, evaluate
+from cnn_experiments.runs.directory import RunDirectory, rounded, shown
+from cnn_experiments.runs.provenance import differences, provenance
+from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
+from cnn_experiments.settings.containers import updated
+from cnn_experiments.settings.schema import Settings, read_settings
+
+log = logging.getLogger(__name__)
+
+
+class Run:
+    """A run directory and what can be done with it.
+
+    `cnn_experiments.train` returns one, and `cnn_experiments.open_run` opens the one in a directory. A notebook shows
+    it as a table.
+
+    Args:
+        files: the run directory.
+        settings: what the run was made with.
+        checkpoint: the weights to use; None for the run's best.
+        network: the network, where it was given from Python and cannot be built from the settings.
+        data: the data set, likewise.
+    """
+
+    def __init__(
+        self,
+        files: RunDirectory,
+        settings: Settings,
+        checkpoint: Checkpoint | None = None,
+        network: nn.Module | None = None,
+        data: ImageData | None = None,
+    ) -> None:
+        self.files, self.settings = files, settings
+        self._checkpoint, self._network, self._data = checkpoint, network, data
+        self._loaded: nn.Module | None = None
+
+    @property
+    def directory(self) -> Path:
+        """The run directory."""
+        return self.files.path
+
+    @property
+    def metrics(self) -> dict[str, Any]:
+        """Status and figures, as ``metrics.json`` has them: ``test/accuracy``, ``parameters``, ``train_seconds`` …"""
+        return self.files.metrics()
+
+    @property
+    def history(self) -> list[dict[str, float]]:
+        """Figures of each epoch: ``epoch``, ``step``, ``seconds``, ``train/loss``, ``val/accuracy`` …"""
+        return self.files.history()
+
+    @property
+    def data(self) -> ImageData:
+        """The data set that the run was trained on."""
+        if self._data is None:
+            self._data = self.settings.datamodule.build()
+        return self._data
+
+    @property
+    def hardware(self) -> Hardware:
+        """What this machine computes on, by the run's settings."""
+        return choose_hardware(self.settings.trainer)
+
+    def network(self) -> nn.Module:
+        """The network with the weights of the run's best epoch on the validation images.
+
+        In evaluation mode, on the CPU, the same object each time; images (N, C, H, W) to scores (N, classes).
+
+        Raises:
+            UserError: there are no weights yet, or they are of another network.
+        """
+        if self._loaded is None:
+            checkpoint = self._checkpoint or read_checkpoint(self._best_file(), "run")
+            network = self._network if self._network is not None else self.settings.network()
+            checkpoint.load_into(network, "run" if self._checkpoint is None else "checkpoint")
+            self._loaded = network.eval()
+        return self._loaded.cpu()
+
+    def _best_file(self) -> Path:
+        """The best checkpoint; the last one where nothing was validated."""
+        has_best = self.files.best_checkpoint.exists() or not self.files.last_checkpoint.exists()
+        return self.files.best_checkpoint if has_best else self.files.last_checkpoint
+
+    def evaluate(self) -> Evaluation:
+        """Test the network on the test images: figures, and the probabilities of each image.
+
+        Raises:
+            UserError: the data are not there, or there are no weights yet.
+            ExperimentError: the data cannot be fetched.
+        """
+        hardware = self.hardware
+        network = hardware.place(self.network())
+        return evaluate(network, self.data, "test", hardware, test_limit(self.settings))
+
+    def test(self) -> dict[str, float]:
+        """Test the network on the test images.
+
+        Returns:
+            ``test/loss`` and ``test/accuracy``; on the same kind of machine exactly what the run recorded.
+
+        Raises:
+            UserError: the data are not there, or there are no weights yet.
+            ExperimentError: the data cannot be fetched.
+        """
+        evaluation = self.evaluate()
+        return {
+            name: float(value or 0)
+            for name, value in rounded({"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}).items()
+        }
+
+    def predict(self, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
+        """What the network makes of image files; each is prepared as the test images are.
+
+        Args:
+            images: a file, a folder (with all that is in it), a pattern such as ``holiday/*.jpg``, or several of these.
+
+        Returns:
+            A prediction for each file, sorted by name; one that cannot be read has an ``error``.
+
+        Raises:
+            UserError: there are no such files.
+        """
+        names = [images] if isinstance(images, (str, Path)) else images
+        files = [file for name in names for file in find_images(name)]
+        hardware = self.hardware
+        return list(predict(hardware.place(self.network()), self.data, files, hardware))
+
+    def differences(self) -> list[str]:
+        """Sentences on how this machine's software and data differ from those that the run was made with."""
+        metrics = self.metrics
+        found = differences(metrics, provenance())
+        recorded = metrics.get("data_fingerprint")
+        if recorded is not None and recorded != self.data.fingerprint():
+            found.append("the data are not those that the run was trained on: other files, or another selection")
+        return found
+
+    def __repr__(self) -> str:
+        metrics = self.metrics
+        accuracy = metrics.get("test/accuracy")
+        tested = "" if accuracy is None else f", test accuracy {accuracy:.4f}"
+        return f"Run({shown(self.directory)}: {metrics.get('status', 'not begun')}{tested})"
+
+    def rows(self) -> dict[str, str]:
+        """What the run came to, as a table of names and figures."""
+        metrics = self.metrics
+        validation = metrics.get("val/accuracy")
+        return {
+            "test accuracy": _figure(metrics.get("test/accuracy"), ".4f"),
+            "test loss": _figure(metrics.get("test/loss"), ".4f"),
+            "validation accuracy": "none: the last epoch was tested"
+            if validation is None
+            else f"{validation:.4f} (best epoch, the one tested)",
+            "parameters": _figure(metrics.get("parameters"), ",d"),
+            "epochs": f"{metrics.get('epochs', '')} ({_figure(metrics.get('steps'), ',d')} steps)",
+            "training seconds": _figure(metrics.get("train_seconds"), ".1f"),
+            "images/s": _figure(metrics.get("images_per_second"), ",.0f"),
+            "run directory": shown(self.directory),
+        }
+
+    def title(self) -> str:
+        """What was trained on what."""
+        settings = self.settings
+        return f"{settings.model.name} on {settings.datamodule.name}, seed {settings.seed}"
+
+    def _repr_html_(self) -> str:
+        metrics = self.metrics
+        rows = self.rows() if metrics.get("status") == "completed" else {}
+        rows = {"status": str(metrics.get("status", "not begun")), **rows, "run directory": str(self.directory)}
+        cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows.items())
+        return f"<table><caption>{escape(self.title())}</caption>{cells}</table>"
+
+
+def _figure(value: Any, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def test_limit(settings: Settings) -> int | float | None:
+    """How many batches the test takes: a number, a share, or None for all."""
+    trainer = settings.trainer
+    return int(trainer.fast_dev_run) if trainer.fast_dev_run else trainer.limit_test_batches
+
+
+def open_run(
+    directory: str | Path,
+    *,
+    trust: str | Iterable[str] = (),
+    network: nn.Module | None = None,
+    data: ImageData | None = None,
+) -> Run:
+    """Open the run in a directory.
+
+    Everything in the directory is read as data. Classes that its config names are taken from the list of this
+    installation; those of a module of your own only if you trust it by name.
+
+    Args:
+        directory: a run directory, such as ``outputs/lenet5_mnist/<date>_<time>_<id>``.
+        trust: names of modules of your own whose classes the run may name.
+        network: the network, where the run was made with ``train(network=…)``.
+        data: the data set, where the run was made with ``train(data=…)``.
+
+    Raises:
+        UserError: there is no run, or its config is broken or names a class that is not in the list.
+    """
+    files = RunDirectory.existing(str(directory), "run")
+    modules = [trust] if isinstance(trust, str) else trust
+    settings = read_settings(files.config(), KnownClasses([CONFIG_DIRECTORY], modules))
+    return Run(files, settings, network=network, data=data)
+
+
+def opened(
+    run: str | None, checkpoint: str | None, classes: KnownClasses, changes: Mapping[str, Any] | None = None
+) -> Run:
+    """The run that the keys ``run`` and ``checkpoint`` of a command name.
+
+    Args:
+        run: a run directory; None where the checkpoint alone is given, which holds the settings of its run.
+        checkpoint: a checkpoint to use in place of the run's best.
+        classes: those that the run may name.
+        changes: settings by dotted keys that take the place of the run's.
+
+    Raises:
+        UserError: there is no such run or checkpoint, or the checkpoint is of another network.
+    """
+    if run is None and checkpoint is None:
+        raise UserError("run: give a run directory (run=outputs/…), or a checkpoint (checkpoint=PATH)")
+    content = None if checkpoint is None else read_checkpoint(Path(checkpoint), "checkpoint")
+    if run is not None:
+        files = RunDirectory.existing(run, "run")
+        config: Mapping[str, Any] = files.config()
+    else:
+        assert content is not None
+        files, config = RunDirectory(content.file.parent.parent), content.config
+    for key, value in (changes or {}).items():
+        config = updated(config, key, value)
+    return Run(files, read_settings(config, classes), content)

@@ -1,0 +1,137 @@
+"""The test of a network: loss and accuracy over a part of a data set, and what became of each image."""
+
+import math
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, distributed, nn
+from torch.nn import functional
+
+from cnn_experiments.datamodules.base import ImageData, Part
+from cnn_experiments.errors import UserError
+from cnn_experiments.evaluation.hardware import Hardware
+from cnn_experiments.settings.schema import BatchLimit
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a network makes of a part of a data set, N images of C classes, in the order of the set.
+
+    Args:
+        loss: mean of the network's loss.
+        accuracy: share of right answers.
+        labels: class of each image, (N,).
+        probabilities: what the network gives each class, (N, C).
+    """
+
+    loss: float
+    accuracy: float
+    labels: NDArray[np.int64]
+    probabilities: NDArray[np.float32]
+
+    @property
+    def predictions(self) -> NDArray[np.int64]:
+        """The likeliest class of each image, (N,)."""
+        likeliest: NDArray[np.int64] = self.probabilities.argmax(1)
+        return likeliest
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Probability of the right class of each image, (N,)."""
+        return np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """How many images of each class (row) were taken for each (column), (C, C)."""
+        classes = self.probabilities.shape[1]
+        pairs = self.labels * classes + self.predictions
+        return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
+
+
+def loss_of(network: nn.Module, output: Tensor, labels: Tensor) -> Tensor:
+    """The loss that a network is trained with: its own method ``loss``, or cross-entropy where it has none."""
+    own = getattr(network, "loss", None)
+    loss: Tensor = own(output, labels) if callable(own) else functional.cross_entropy(output, labels)
+    return loss
+
+
+def scores_of(network: nn.Module, images: Tensor) -> Tensor:
+    """Scores (N, classes) of images (N, C, H, W), or of several views of each, (N, views, C, H, W).
+
+    For several views: the logarithm of the mean of their probabilities, as Krizhevsky and others 2012 (section 4.1)
+    average the predictions on ten crops.
+    """
+    if images.dim() == 4:
+        scores: Tensor = network(images)
+        return scores
+    of_views = network(images.flatten(0, 1)).float().log_softmax(1).unflatten(0, images.shape[:2])
+    mean: Tensor = of_views.logsumexp(1) - math.log(images.shape[1])
+    return mean
+
+
+def evaluate(
+    network: nn.Module, data: ImageData, part: Part, hardware: Hardware, limit: BatchLimit = None
+) -> Evaluation:
+    """Test a network on a part of a data set; memory is bounded by a batch and the probabilities of each image.
+
+    Several processes that train together share the images out, and all get the figures of the whole.
+
+    Args:
+        network: a trained network, on its device; it is put into evaluation mode.
+        data: the data set.
+        part: ``test``, where several views of each image are averaged if the data set says so, or ``validation``.
+        hardware: what to compute on.
+        limit: a number of batches, or a share of them; None for all.
+
+    Raises:
+        UserError: `limit` leaves nothing to test on.
+    """
+    network.eval()
+    loader = data.loader(part)
+    batches = len(loader) if limit is None else limit if isinstance(limit, int) else int(limit * len(loader))
+    if not batches:
+        raise UserError(f"trainer.limit_test_batches={limit}: this leaves no image to test on. Give a larger number")
+    total = torch.zeros((), device=hardware.device)
+    labels_of: list[NDArray[Any]] = []
+    probabilities_of: list[NDArray[Any]] = []
+    with torch.inference_mode():
+        for images, labels in islice(loader, batches):
+            labels_of.append(labels.numpy())
+            if not len(labels):  # the other processes have the last few
+                probabilities_of.append(np.zeros((0, data.num_classes), np.float32))
+                continue
+            images = hardware.move(images)
+            views = data.test_views(images) if part == "test" else data.network_input(images, part)
+            with hardware.autocast():
+                scores = scores_of(network, views.to(hardware.dtype))
+                total += loss_of(network, scores, labels.to(scores.device)).float() * len(labels)
+            probabilities_of.append(scores.float().softmax(1).cpu().numpy())
+    return _of_all_processes(total, labels_of, probabilities_of)
+
+
+def _of_all_processes(total: Tensor, labels: list[NDArray[Any]], probabilities: list[NDArray[Any]]) -> Evaluation:
+    """The figures of the whole; with W processes each has every W-th image of a batch."""
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.all_reduce(total)
+        labels, probabilities = _interleaved(labels), _interleaved(probabilities)
+    truth, shares = np.concatenate(labels), np.concatenate(probabilities)
+    images = torch.tensor(float(len(truth)))
+    right = torch.tensor(float((shares.argmax(1) == truth).sum()))
+    return Evaluation((total.cpu() / images).item(), (right / images).item(), truth, shares)
+
+
+def _interleaved(batches: list[NDArray[Any]]) -> list[NDArray[Any]]:
+    """Batches of all processes, each put together in the order of the set."""
+    gathered: list[list[NDArray[Any]]] = [[] for _ in range(distributed.get_world_size())]
+    distributed.all_gather_object(gathered, batches)
+    whole = []
+    for parts in zip(*gathered, strict=True):
+        batch = np.empty((sum(map(len, parts)), *parts[0].shape[1:]), parts[0].dtype)
+        for rank, part in enumerate(parts):
+            batch[rank :: len(parts)] = part
+        whole.append(batch)
+    return whole

@@ -1,0 +1,150 @@
+"""A trained network as a file that other programs can run."""
+
+import contextlib
+import io
+import json
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.inspection.layer_outputs import evaluation_mode
+
+CHECKED_BATCHES = (1, 3)  # batch sizes that are compared; the file takes any
+TOLERANCE = 1e-4  # largest difference of a logit, as a share of the largest logit; single precision alone makes up 1e-6
+EXPORTERS = ("torch.onnx", "onnxscript", "onnx_ir")  # names of their loggers
+
+
+@dataclass(frozen=True)
+class Exported:
+    """What an exported file takes and gives.
+
+    Args:
+        difference: between the file's logits and the network's, as a share of the largest logit.
+        input: what the file takes, in words.
+        output: what it gives, in words.
+    """
+
+    difference: float
+    input: str
+    output: str
+
+
+def export_onnx(
+    network: nn.Module,
+    input_shape: tuple[int, int, int],
+    class_names: Sequence[str],
+    described: Mapping[str, Any],
+    file: Path,
+) -> Exported:
+    """Write a network as ONNX and check that ONNX Runtime computes the same logits; a wrong file is not kept.
+
+    Args:
+        network: on the CPU.
+        input_shape: channels, height and width of its images.
+        class_names: names of the classes, which the file holds.
+        described: what else the file says about itself: text, or what becomes JSON.
+        file: where to write; its folder must exist.
+
+    Raises:
+        UserError: the file cannot be written.
+        ExperimentError: the logits differ.
+    """
+    if not file.parent.is_dir():
+        raise UserError(f"output={file}: there is no folder {file.parent}. Make it, or choose another")
+    shape = ", ".join(map(str, input_shape))
+    words = {
+        "input": f"images (N, {shape}), float32, prepared as cnn-predict does",
+        "output": "logits (N, classes); their softmax is the classes' probabilities",
+    }
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in described.items()}
+    texts |= words | {"classes": json.dumps(list(class_names))}
+    temporary = file.with_name(f".{file.name}.new")
+    try:
+        write_onnx(network, input_shape, texts, temporary)
+        difference = greatest_difference(network, input_shape, temporary)
+        if not difference <= TOLERANCE:  # nan too
+            raise ExperimentError(
+                f"the file's logits differ from the network's by {difference:.1e} of the largest logit, more than "
+                f"{TOLERANCE:.0e}: nothing is written. Please report this, with config.yaml"
+            )
+        os.replace(temporary, file)
+    except OSError as error:
+        raise UserError(f"output={file}: cannot be written ({error.strerror}). Choose another file") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(difference, **words)
+
+
+def write_onnx(network: nn.Module, input_shape: tuple[int, int, int], described: Mapping[str, str], file: Path) -> None:
+    """Write a network in evaluation mode as ONNX, for batches of any size.
+
+    Args:
+        network: on the CPU.
+        input_shape: channels, height and width of its images.
+        described: what the file says about itself.
+        file: where to write.
+    """
+    import onnx
+
+    with evaluation_mode(network), quiet_exporter():
+        program = torch.onnx.export(
+            network,
+            (torch.zeros(2, *input_shape),),  # 2, since a batch of 1 would be taken for a constant
+            dynamo=True,
+            input_names=["images"],
+            output_names=["logits"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+    assert program is not None
+    model = program.model_proto
+    onnx.helper.set_model_props(model, dict(described))
+    onnx.checker.check_model(model, full_check=True)
+    onnx.save(model, file)
+
+
+@contextlib.contextmanager
+def quiet_exporter() -> Iterator[None]:
+    """Keep the exporter from telling of each of its steps."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in EXPORTERS}
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in loggers.items():
+            logger.setLevel(level)
+
+
+def greatest_difference(network: nn.Module, input_shape: tuple[int, int, int], file: Path) -> float:
+    """The largest difference between the logits of a network and of its ONNX file, as a share of the largest logit.
+
+    Args:
+        network: on the CPU; it is run in evaluation mode.
+        input_shape: channels, height and width of its images.
+        file: the ONNX file.
+
+    Returns:
+        The share, or nan if there is any nan.
+    """
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    generator = torch.Generator().manual_seed(0)
+    differences = []
+    for number in CHECKED_BATCHES:
+        images = torch.randn(number, *input_shape, generator=generator)
+        with evaluation_mode(network), torch.no_grad():
+            expected = network(images)
+        (found,) = session.run(["logits"], {"images": images.numpy()})
+        differences.append((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+    return torch.stack(differences).max().item()  # the maximum with a nan is nan

@@ -1,0 +1,1 @@
+"""What TensorBoard shows of a network: pictures, histograms and shares. Needs torch, but not Lightning."""

@@ -1,1 +1,0 @@
-"""What is written to TensorBoard so that one can see what a network does."""

@@ -1,0 +1,212 @@
+"""The record of a sweep, from which it is resumed after an interruption, and the names of its jobs' folders."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
+from cnn_experiments.runs.files import refuse_links, write_text
+from cnn_experiments.runs.records import read_yaml
+
+RECORD = "sweep.yaml"
+# What may be typed on resuming, beside MACHINE_KEYS.
+MACHINE_GROUPS = ("launcher", "hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper")
+# Whose code may run is for the user to say each time, not for a file.
+TRUST = "trust"
+# Words for Hydra that the record may hold on resuming. They are not taken from it: they follow from the folder and
+# from what is missing.
+FOLLOWING = ("hydra.sweep.dir", "hydra.run.dir", "hydra.sweeper.n_trials", "hydra.sweeper.sampler.seed")
+
+
+@dataclass
+class Record:
+    """How a sweep was begun.
+
+    Args:
+        task: words that set something for its jobs, as they were typed.
+        hydra: words for Hydra.
+        search: of a search, the number of ``trials`` and the ``seed`` of its sampler; empty otherwise.
+    """
+
+    task: list[str]
+    hydra: list[str]
+    search: dict[str, int]
+
+
+def is_sweep(folder: str | Path) -> bool:
+    """Whether a folder holds a sweep that can be resumed."""
+    return (Path(folder) / RECORD).is_file()
+
+
+def write_record(
+    folder: Path, task: Iterable[str], hydra: Iterable[str], search: Mapping[str, int | None] | None = None
+) -> None:
+    """Write how a sweep was begun into its folder, unless that is recorded there already.
+
+    Args:
+        folder: the sweep's.
+        task: words of the command line that set something for its jobs.
+        hydra: words of the command line for Hydra.
+        search: of a search, the number of ``trials`` and the ``seed`` of its sampler.
+    """
+    if is_sweep(folder):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    begun: dict[str, Any] = {"task": list(task), "hydra": list(hydra)}
+    if search is not None:
+        begun["search"] = {name: value for name, value in search.items() if value is not None}
+    write_text(folder / RECORD, yaml.safe_dump(begun, allow_unicode=True))
+
+
+def read_record(folder: str | Path) -> Record:
+    """How the sweep in a folder was begun.
+
+    Raises:
+        UserError: its record is not what `write_record` writes.
+    """
+    file = Path(folder) / RECORD
+    begun = read_yaml(file)
+    search = begun.get("search", {})
+    if not isinstance(search, dict) or not all(type(value) is int and value >= 0 for value in search.values()):
+        raise UserError(f"{file}: trials and seed of a search are to be whole numbers. Start a new sweep")
+    return Record(_words(file, begun.get("task")), _words(file, begun.get("hydra")), search)
+
+
+def _words(file: Path, words: Any) -> list[str]:
+    if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
+        raise UserError(f"{file}: task and hydra are to be lists of words. Start a new sweep")
+    return list(words)
+
+
+def words_of_resumed_sweep(folder: str | Path, typed: Sequence[str]) -> list[str]:
+    """The command line that resumes a sweep in its folder.
+
+    Its jobs find their own folders again: those that are complete are left as they are, the others are resumed. A
+    search makes as many new trials as it lacks, and its sampler knows those that are complete.
+
+    Args:
+        folder: the sweep's, as the user gave it.
+        typed: what else the user typed.
+
+    Raises:
+        UserError: something was typed that would make it another sweep; or the folder holds what no sweep writes
+            there, such as settings for Hydra itself or links to other places.
+    """
+    if not is_sweep(folder):
+        raise UserError(
+            f"resume={folder}: this is no run directory, it has no config.yaml, and no folder of a sweep, it has no "
+            f"{RECORD}. Give a folder such as outputs/lenet5_mnist/<date>_<time>_<id>"
+        )
+    record = read_record(folder)
+    refuse_links(Path(folder), _paths_that_jobs_write_to(Path(folder)))
+    for word in typed:
+        _check_typed(word, record, folder)
+    _check_typed_again(record, typed, folder)
+    task = [word for word in record.task if _key(word) != TRUST]  # in its order, on which the jobs' numbers depend
+    more = [word for word in typed if word not in task]
+    return ["--multirun", *task, *more, *_words_of_hydra(folder, record, typed)]
+
+
+def _paths_that_jobs_write_to(folder: Path) -> list[Path]:
+    """All in the folder, but what lies in hidden folders: submitit keeps links there."""
+    paths = []
+    for path in sorted(folder.iterdir()):
+        paths.append(path)
+        if path.is_dir() and not path.is_symlink() and not path.name.startswith("."):
+            paths += _paths_that_jobs_write_to(path)
+    return paths
+
+
+def _key(word: str) -> str:
+    return word.split("=")[0].lstrip("+~")
+
+
+def _why_refused(word: str) -> str:
+    """Why a word from a record, which may come from anybody, is not used; empty where it is."""
+    key, _, value = word.partition("=")
+    key = key.lstrip("+~")
+    if not re.fullmatch(r"[\w./@:-]+", key) or key.startswith("-"):
+        return "this is no setting (KEY=VALUE)"
+    if key == "resume" or "hydra" in re.split(r"[./@:]", key):
+        return "a sweep's record sets nothing but the settings of its jobs"
+    if "_target_" in word:
+        return "a sweep's record names no classes"
+    if re.search(r"\$\{[^}]*:", word):
+        return "a sweep's record calls nothing"
+    names_files = "." not in key or key.endswith(".name")  # a file in conf/, or a part of the jobs' folders
+    if names_files and re.search(r"\.\.|\\|(?<![\w.-])/", value):
+        return "this leads out of the folder"
+    return ""
+
+
+def _check_typed(word: str, record: Record, folder: str | Path) -> None:
+    """Raise UserError where a word that was typed would make a resumed sweep another one."""
+    key = _key(word)
+    is_typed_again = word in record.task or (word in record.hydra and key not in FOLLOWING)
+    if word.startswith("-") or key in MACHINE_KEYS or _is_in(key, (*MACHINE_GROUPS, TRUST)) or is_typed_again:
+        return
+    raise UserError(
+        f"{key}: a resumed sweep keeps the settings it began with, in {Path(folder) / RECORD}; only these can differ: "
+        f"{', '.join((*MACHINE_KEYS, *MACHINE_GROUPS))}. Leave {key} out, or start a new sweep"
+    )
+
+
+def _is_in(key: str, groups: Iterable[str]) -> bool:
+    return any(key == group or key.startswith((f"{group}.", f"{group}/")) for group in groups)
+
+
+def _check_typed_again(record: Record, typed: Sequence[str], folder: str | Path) -> None:
+    """Raise UserError where the record holds words that are not taken from a file and were not typed again."""
+    file = Path(folder) / RECORD
+    for word in record.task:
+        if (reason := _why_refused(word)) and word not in typed:
+            raise UserError(f"{file}: {word}: {reason}. If it is yours, type it again after resume={folder}")
+    keys = {_key(word) for word in typed}
+    needed = [*record.hydra, *(word for word in record.task if _key(word) == TRUST)]
+    missing = [word for word in needed if _key(word) not in (*FOLLOWING, *keys)]
+    if missing:
+        raise UserError(
+            f"{file}: the sweep was begun with {' '.join(missing)}, and whose code it calls is not left to a file. If "
+            f"this is yours, type it again after resume={folder}"
+        )
+
+
+def _words_of_hydra(folder: str | Path, record: Record, typed: Sequence[str]) -> list[str]:
+    """Where the sweep writes; of a search, how many trials it lacks, and a seed with which it draws others."""
+    # In Hydra's quotes, backslashes are doubled only where a quote follows.
+    quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(folder))
+    words = [f"hydra.sweep.dir='{quoted}'"]
+    completed = _number_completed(Path(folder))
+    if "trials" in record.search:
+        words.append(f"hydra.sweeper.n_trials={max(0, record.search['trials'] - completed)}")
+    if "seed" in record.search:
+        words.append(f"hydra.sweeper.sampler.seed={record.search['seed'] + completed}")
+    chosen = {_key(word) for word in typed}
+    return [word for word in words if _key(word) not in chosen]
+
+
+def _number_completed(folder: Path) -> int:
+    completed = 0
+    for file in folder.rglob("metrics.json"):
+        with suppress(UserError):
+            completed += RunDirectory(file.parent).metrics().get("status") == "completed"
+    return completed
+
+
+def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> str:
+    """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
+
+    Args:
+        number: the job's.
+        folder: the sweep's, with its record.
+        overrides: all words that are set for this job; those that were typed as they are have not been swept.
+    """
+    typed = read_record(folder).task
+    swept = [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]
+    return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *swept]))[:120].rstrip("-_,")

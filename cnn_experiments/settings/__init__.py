@@ -1,0 +1,1 @@
+"""Typed settings: from a config in plain containers to objects that say what a run is. Needs no torch."""

@@ -1,0 +1,74 @@
+"""Names that configs had before version 0.2: they keep working until 0.3.
+
+Run directories and checkpoints are read with their old names for good.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from cnn_experiments.settings.containers import select, updated
+
+KEYS = {"datamodule.deviation": "datamodule.std"}
+CLASSES = {"cnn_experiments.loggings.dashboard.Dashboard": "cnn_experiments.logging.dashboard.Dashboard"}
+
+# Keys that only the article's networks have now, with the value that stands for the paper's network.
+ARTICLE: dict[str, tuple[str, dict[str, Any]]] = {
+    "cnn_experiments.models.alexnet.AlexNet": (
+        "cnn_experiments.models.article.ArticleAlexNet",
+        {"padding": "paper", "pool5": True, "dropout_fc6": True},
+    ),
+    "cnn_experiments.models.googlenet.GoogLeNet": (
+        "cnn_experiments.models.article.ArticleGoogLeNet",
+        {"padding": "paper", "hidden": None},
+    ),
+}
+ARTICLE_KEYS = {key for _, keys in ARTICLE.values() for key in keys}
+
+
+def modernised(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A config with today's names for its keys and classes."""
+    config = dict(config)
+    for old, new in KEYS.items():
+        group, _, name = old.rpartition(".")
+        settings = config.get(group)
+        if isinstance(settings, Mapping) and name in settings:
+            config = updated(config, new, settings[name])
+            config[group].pop(name)
+    for group in ("model", "datamodule", "logging"):
+        target = select(config, f"{group}._target_")
+        if isinstance(target, str) and target in CLASSES:
+            config = updated(config, f"{group}._target_", CLASSES[target])
+    return _with_articles_network(config)
+
+
+def _with_articles_network(config: dict[str, Any]) -> dict[str, Any]:
+    """The article's network where its keys are set; without them where they describe the paper's."""
+    model = config.get("model")
+    target = model.get("_target_") if isinstance(model, Mapping) else None
+    if not isinstance(model, Mapping) or not isinstance(target, str) or target not in ARTICLE:
+        return config
+    articles, of_the_paper = ARTICLE[target]
+    set_here = {key: model[key] for key in of_the_paper if key in model}
+    if any(value != of_the_paper[key] for key, value in set_here.items()):
+        return {**config, "model": {**of_the_paper, **model, "_target_": articles}}
+    return {**config, "model": {key: value for key, value in model.items() if key not in of_the_paper}}
+
+
+def modernised_word(word: str) -> tuple[str, str]:
+    """A word of the command line with today's name for its key, and a hint where it had an old one.
+
+    Returns:
+        The word; and a sentence for the user, or nothing.
+    """
+    match = re.fullmatch(r"(\+{0,2})([\w.]+)=(.*)", word, re.DOTALL)
+    if match is None:
+        return word, ""
+    prefix, key, value = match.groups()
+    if key in KEYS:
+        return f"{prefix}{KEYS[key]}={value}", f"{key} is called {KEYS[key]} now; the old name works until version 0.3"
+    group, _, name = key.partition(".")
+    if group == "model" and name in ARTICLE_KEYS and not prefix:
+        # Add or override: whether the key exists depends on the preset.
+        return f"++{word}", ""
+    return word, ""

@@ -1,0 +1,304 @@
+"""What a run is, as one typed object: read from a config once, at the door, and handed on in parts."""
+
+import inspect
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.settings.classes import KnownClasses
+from cnn_experiments.settings.constructors import Constructor, constructor, convert
+from cnn_experiments.settings.renamed import modernised
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+    from cnn_experiments.datamodules.base import ImageData
+    from cnn_experiments.logging.dashboard import Dashboard
+
+Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
+GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
+BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
+Count = Annotated[int, Gt(0)]
+
+# A run is described by these groups of its config; others are the commands' own.
+GROUPS = ("seed", "model", "datamodule", "trainer", "logging")
+GIVEN = "given from Python"  # stands for the class of a network or data set that was handed over as an object
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """The learning rate over the course of training, as a share of the optimizer's ``lr``.
+
+    Args:
+        warmup: share of all steps during which it rises linearly from 0.
+        decay: ``cosine`` (falls to 0 at the last step) or ``constant``.
+    """
+
+    warmup: Annotated[float, Ge(0), Le(1)]
+    decay: Literal["cosine", "constant"]
+
+    def share(self, step: int, steps: float) -> float:
+        """Share of the learning rate at a step, counted from 0, of `steps` in all."""
+        rising = self.warmup * steps
+        if step < rising:
+            return (step + 1) / (rising + 1)
+        if self.decay == "constant":
+            return 1.0
+        return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - rising) / max(1.0, steps - rising))))
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a network is trained: the keys of the config group ``model`` that are not the network's own.
+
+    Args:
+        optimizer: makes the optimizer; call it with ``params=``.
+        schedule: the learning rate over the course of training.
+        compile: whether to run the network through ``torch.compile``.
+        channels_last: whether feature maps lie in memory channel by channel of each pixel (NHWC).
+    """
+
+    optimizer: "Constructor[Optimizer]"
+    schedule: Schedule
+    compile: bool
+    channels_last: bool
+
+
+@dataclass(frozen=True)
+class ModelSettings:
+    """Which network: its name in tables and folders, and its constructor (None: given as an object)."""
+
+    name: str
+    network: "Constructor[nn.Module] | None"
+
+    def build(self) -> "nn.Module":
+        """A network with its first weights, drawn from torch's global random state.
+
+        Raises:
+            UserError: it was given from Python, or its constructor refused a value.
+        """
+        if self.network is None:
+            raise UserError(
+                "model: this run's network was given from Python and cannot be made from config.yaml. Open the run "
+                "with cnn.open_run(directory, network=...)"
+            )
+        return self.network()
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    """Which data set: its name, what networks need to know of it, and its constructor (None: given as an object).
+
+    Args:
+        name: in tables and folders.
+        num_classes: number of classes.
+        channels: colours of the images.
+        image_size: side of the images that the network gets, in pixels.
+        data: makes the data set.
+    """
+
+    name: str
+    num_classes: int
+    channels: int
+    image_size: int
+    data: "Constructor[ImageData] | None"
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that the network gets."""
+        return self.channels, self.image_size, self.image_size
+
+    def build(self) -> "ImageData":
+        """The data set.
+
+        Raises:
+            UserError: it was given from Python; or the constructor refused a value; or it has other classes or images
+                than the config says.
+        """
+        if self.data is None:
+            raise UserError(
+                "datamodule: this run's data set was given from Python and cannot be made from config.yaml. Open the "
+                "run with cnn.open_run(directory, data=...)"
+            )
+        data = self.data()
+        if len(data.class_names) != self.num_classes:
+            raise UserError(
+                f"datamodule.num_classes={self.num_classes}: this data set has {len(data.class_names)} classes "
+                f"({', '.join(data.class_names)}). Leave the key out, or choose the classes"
+            )
+        return data
+
+
+@dataclass(frozen=True)
+class TrainerSettings:
+    """How long, on what and how precisely.
+
+    Args:
+        gpus: None for a GPU if there is one, 0 for the CPU, a number of GPUs, -1 for all, or a list of their numbers.
+        devices: processes, where it is the CPU.
+        precision: one of Lightning's, or ``auto``.
+        num_nodes: machines.
+        limit_test_batches: a number of batches to test on, or a share from 0.0 to 1.0; None for all.
+        fast_dev_run: whether to run one batch of everything (or this many) and keep nothing.
+        lightning: all keys of Lightning's Trainer, the above among them; the Trainer judges them.
+    """
+
+    gpus: GPUs
+    devices: Any
+    precision: str | int | None
+    num_nodes: Count
+    limit_test_batches: BatchLimit
+    fast_dev_run: bool | int
+    lightning: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All that a run depends on.
+
+    Args:
+        seed: where all randomness comes from.
+        model: the network.
+        training: how it is trained.
+        datamodule: the data set.
+        trainer: how long, on what and how precisely.
+        logging: what TensorBoard shows of each layer.
+        config: what these were read from, in plain containers; for the record.
+        overrides: the words that were typed to get it; for the record.
+    """
+
+    seed: int
+    model: ModelSettings
+    training: TrainingSettings
+    datamodule: DataSettings
+    trainer: TrainerSettings
+    logging: "Constructor[Dashboard]"
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...] = ()
+
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the images that the network gets."""
+        return self.datamodule.input_shape
+
+    def network(self) -> "nn.Module":
+        """A network with its first weights; see `ModelSettings.build`."""
+        return self.model.build()
+
+
+def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: tuple[str, ...] = ()) -> Settings:
+    """Check a config, once for all who use it.
+
+    Args:
+        config: in plain containers, its interpolations resolved; with the names of today or of an earlier version.
+        classes: those that it may name.
+        overrides: the words that were typed to get it.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is of the wrong type, out of range or names an unknown class.
+    """
+    config = {key: value for key, value in modernised(config).items() if key in GROUPS}
+    for group in ("model", "datamodule", "trainer", "logging"):
+        if not isinstance(config.get(group), Mapping):
+            raise UserError(f"{group}: this part of the config is missing. A run's config.yaml holds it")
+    model, training = read_model(config["model"], classes)
+    return Settings(
+        seed=convert(config.get("seed"), Seed, "seed"),
+        model=model,
+        training=training,
+        datamodule=read_data(config["datamodule"], classes),
+        trainer=_read_trainer(config["trainer"]),
+        logging=_read_group(config["logging"], "logging", classes),
+        config=config,
+        overrides=overrides,
+    )
+
+
+def _read_group(
+    group: Mapping[str, Any], path: str, classes: KnownClasses, later: tuple[str, ...] = ()
+) -> Constructor[Any]:
+    settings = {key: value for key, value in group.items() if key != "_target_"}
+    return constructor(classes.find(group.get("_target_"), path), settings, path, later)
+
+
+def read_model(group: Mapping[str, Any], classes: KnownClasses) -> tuple[ModelSettings, TrainingSettings]:
+    """The config group ``model``: the network's part, and that of its training.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is wrong.
+    """
+    of_training = {"compile": bool, "channels_last": bool, "schedule": Schedule}
+    ours = {"name", "optimizer", *of_training}
+    for key in ours - group.keys():
+        raise UserError(f"model.{key}: this key is missing. conf/model/lenet5.yaml shows what a network's group holds")
+    if not isinstance(group["optimizer"], Mapping):
+        raise UserError(f"model.optimizer={group['optimizer']}: give a group with _target_ and its arguments")
+    training = {key: convert(group[key], annotation, f"model.{key}") for key, annotation in of_training.items()}
+    optimizer = _read_group(group["optimizer"], "model.optimizer", classes, later=("params",))
+    network = None
+    if group.get("_target_") != GIVEN:
+        network = _read_group({key: value for key, value in group.items() if key not in ours}, "model", classes)
+    return ModelSettings(_name(group, "model"), network), TrainingSettings(optimizer=optimizer, **training)
+
+
+def read_data(group: Mapping[str, Any], classes: KnownClasses) -> DataSettings:
+    """The config group ``datamodule``.
+
+    Keys that describe the data are given to the constructor where it has such a parameter.
+
+    Raises:
+        UserError: a key is unknown or missing, or a value is wrong.
+    """
+    numbers = {key: convert(group.get(key), Count, f"datamodule.{key}") for key in ("num_classes", "channels")}
+    numbers["image_size"] = convert(group.get("image_size"), Count, "datamodule.image_size")
+    name = _name(group, "datamodule")
+    if group.get("_target_") == GIVEN:
+        return DataSettings(name=name, data=None, **numbers)
+    target = classes.find(group.get("_target_"), "datamodule")
+    parameters = inspect.signature(target).parameters
+    settings = {
+        key: value
+        for key, value in group.items()
+        if key != "_target_" and (key in parameters or key not in ("name", *numbers))
+    }
+    return DataSettings(name=name, data=constructor(target, settings, "datamodule"), **numbers)
+
+
+def _name(group: Mapping[str, Any], path: str) -> str:
+    name: str = convert(group.get("name"), str, f"{path}.name")
+    if not name.replace("-", "_").isidentifier():
+        raise UserError(f"{path}.name={name!r}: use letters, digits, - and _ only: folders are called after it")
+    return name
+
+
+def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
+    lightning = {key: value for key, value in group.items() if key != "gpus"}
+    typed: dict[str, tuple[Any, Any]] = {  # annotation, and Lightning's default
+        "precision": (str | int | None, None),
+        "num_nodes": (Count, 1),
+        "limit_test_batches": (BatchLimit, None),
+        "fast_dev_run": (bool | Count, False),
+    }
+    values = {
+        key: convert(lightning.get(key, default), annotation, f"trainer.{key}")
+        for key, (annotation, default) in typed.items()
+    }
+    return TrainerSettings(
+        gpus=_read_gpus(group.get("gpus")), devices=lightning.get("devices", 1), lightning=lightning, **values
+    )
+
+
+def _read_gpus(gpus: Any) -> GPUs:
+    try:
+        converted: GPUs = convert(gpus, GPUs, "trainer.gpus")
+    except UserError as error:
+        raise UserError(
+            f"trainer.gpus={gpus}: give null (a GPU if there is one), 0 (the CPU), a number of GPUs, -1 (all) or "
+            "a list of their numbers such as [0,1]"
+        ) from error
+    return converted

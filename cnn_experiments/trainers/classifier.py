@@ -1,0 +1,169 @@
+"""The one LightningModule: trains and validates any network."""
+
+from typing import Any
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.utilities.types import OptimizerLRSchedulerConfig
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from cnn_experiments.errors import ExperimentError
+from cnn_experiments.evaluation.testing import loss_of
+from cnn_experiments.settings.schema import TrainingSettings
+
+
+class LossAndAccuracy(Metric):
+    """Mean loss and accuracy over many batches and all processes."""
+
+    full_state_update = False
+    loss: Tensor
+    right: Tensor
+    images: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        for sum_of in ("loss", "right", "images"):
+            self.add_state(sum_of, torch.tensor(0.0), dist_reduce_fx="sum")
+
+    def update(self, loss: Tensor, right: Tensor, images: int) -> None:
+        """Add a batch: its mean loss, the number of right answers and the number of images."""
+        self.loss += loss * images
+        self.right += right
+        self.images += images
+
+    def compute(self) -> dict[str, Tensor]:
+        """``loss`` and ``accuracy`` of all that was added."""
+        return {"loss": self.loss / self.images, "accuracy": self.right / self.images}
+
+
+class Confusion(Metric):
+    """How often each class (row) was taken for each (column), over many batches and all processes."""
+
+    full_state_update = False
+    counts: Tensor
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.add_state("counts", torch.zeros(num_classes, num_classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, scores: Tensor, labels: Tensor) -> None:
+        """Add a batch: scores (N, classes), labels (N,)."""
+        pairs = labels * self.num_classes + scores.argmax(1)
+        self.counts += pairs.bincount(minlength=self.counts.numel()).view_as(self.counts)
+
+    def compute(self) -> Tensor:
+        return self.counts
+
+
+def right_answers(scores: Tensor, labels: Tensor) -> Tensor:
+    """How many of the highest scores (N, classes) are those of the labels (N,)."""
+    return (scores.argmax(1) == labels).sum()
+
+
+class Classifier(pl.LightningModule):
+    """A network in training.
+
+    Args:
+        network: any module from images (N, C, H, W) to scores (N, num_classes). While training it may give a tuple,
+            its own scores first; then it needs a method ``loss(output, labels)``, which otherwise is cross-entropy.
+        training: optimizer, schedule, compilation and memory format.
+        seed: where dropout and random changes of images come from.
+        num_classes: number of classes.
+    """
+
+    def __init__(self, network: nn.Module, training: TrainingSettings, seed: int, num_classes: int) -> None:
+        super().__init__()
+        self.network, self.training_settings, self.seed = network, training, seed
+        if training.channels_last:
+            self.network.to(memory_format=torch.channels_last)
+        self.train_metric, self.val_metric = LossAndAccuracy(), LossAndAccuracy()
+        self.confusion_metric = Confusion(num_classes)
+        self.confusion: Tensor | None = None  # of the last validation
+        self.figures: dict[str, float] = {}  # the last of each in this epoch: train/loss, val/accuracy ...
+        self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
+
+    def forward(self, images: Tensor) -> Any:
+        """What the network gives for images (N, C, H, W)."""
+        return self.network(images)
+
+    def setup(self, stage: str) -> None:
+        if self.training_settings.compile:
+            self.network.compile()  # in place, so that checkpoints keep their names
+
+    def on_train_epoch_start(self) -> None:
+        # Dropout and augmentation draw from here on. The seed depends on the run's seed, the epoch and the process
+        # alone, so that a resumed run draws what an uninterrupted one would have drawn.
+        origin = np.random.SeedSequence((self.seed, self.current_epoch, self.global_rank))
+        torch.manual_seed(int(origin.generate_state(1)[0]))
+        self.figures.clear()
+
+    def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
+        images, labels = batch
+        output = self.network(images)
+        loss = loss_of(self.network, output, labels)
+        scores = output[0] if isinstance(output, tuple) else output  # the others are of auxiliary heads
+        self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
+        every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
+        if (batch_index + 1) % every == 0 or self.trainer.is_last_batch:
+            self.log_training()
+        return loss * self.weight_of(len(labels))
+
+    def weight_of(self, images: int) -> float | Tensor:
+        """Weight of this process's loss in the mean over processes, so that every image of a batch counts the same."""
+        if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
+            return 1.0
+        local = torch.tensor(float(images), device=self.device)
+        of_all: Tensor = self.trainer.strategy.reduce(local, reduce_op="sum")
+        return images * self.trainer.world_size / of_all
+
+    def log_training(self) -> None:
+        """Write the means over the steps since the last time, in all processes.
+
+        Raises:
+            ExperimentError: the loss is no longer a number.
+        """
+        losses, right, images = map(list, zip(*self.recent, strict=True))
+        weights = torch.tensor(images, device=self.device) / sum(images)
+        self.train_metric.update((torch.stack(losses) * weights).sum(), torch.stack(right).sum(), sum(images))
+        self.recent.clear()
+        means = self.train_metric.compute()
+        self.train_metric.reset()
+        if not means["loss"].isfinite():
+            raise ExperimentError(
+                f"the training loss became {means['loss'].item()} in epoch {self.current_epoch + 1}: the training "
+                "diverged. Lower model.optimizer.lr, lengthen model.schedule.warmup or try another model.init"
+            )
+        scalars = {f"train/{name}": float(value) for name, value in means.items()}
+        self.figures.update(scalars)
+        if self.logger is not None:
+            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
+            self.logger.log_metrics({**scalars, "optimizer/learning_rate": float(rate)}, self.global_step + 1)
+
+    def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
+        images, labels = batch
+        if not len(labels):  # the other processes have the last few
+            return
+        scores = self.network(images)
+        loss = loss_of(self.network, scores, labels)
+        self.val_metric.update(loss, right_answers(scores, labels), len(labels))
+        self.confusion_metric.update(scores, labels)
+
+    def on_validation_epoch_end(self) -> None:
+        means = self.val_metric.compute()
+        self.log_dict({f"val/{name}": value for name, value in means.items()}, logger=False)  # for callbacks
+        scalars = {f"val/{name}": float(value) for name, value in means.items()}
+        self.figures.update(scalars)
+        if self.logger is not None:  # Lightning's own logging would write one step too low
+            self.logger.log_metrics(scalars, self.global_step)
+        self.val_metric.reset()
+        self.confusion = self.confusion_metric.compute().cpu()
+        self.confusion_metric.reset()
+
+    def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
+        optimizer = self.training_settings.optimizer(params=self.network.parameters())
+        schedule, steps = self.training_settings.schedule, self.trainer.estimated_stepping_batches
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: schedule.share(step, steps))
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}

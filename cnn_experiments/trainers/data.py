@@ -1,0 +1,49 @@
+"""The one LightningDataModule: serves any data set to Lightning's Trainer."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+from torch import Tensor
+
+from cnn_experiments.datamodules.base import ImageData, Part
+from cnn_experiments.errors import UserError
+
+
+class LightningData(pl.LightningDataModule):
+    """Batches of a data set; they become network input on the device, a whole batch at a time.
+
+    Args:
+        data: the data set.
+    """
+
+    def __init__(self, data: ImageData) -> None:
+        super().__init__()
+        self.data = data
+        self.first_epoch = 0
+
+    def prepare_data(self) -> None:
+        self.data.prepare()
+
+    def setup(self, stage: str) -> None:
+        self.data.setup("training")
+
+    def state_dict(self) -> dict[str, int]:
+        return {"next_epoch": 0 if self.trainer is None else self.trainer.current_epoch + 1}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        epoch = state_dict.get("next_epoch")
+        if not isinstance(epoch, int) or epoch < 0:
+            raise UserError(f"resume: last.ckpt is damaged: its next epoch is {epoch!r}. Start a new run")
+        self.first_epoch = epoch  # workers begin to load before Lightning says which epoch it is
+
+    def train_dataloader(self) -> Any:
+        overfitting = getattr(self.trainer, "overfit_batches", 0) > 0  # always on the same images
+        return self.data.loader("training", self.first_epoch, shuffle=not overfitting)
+
+    def val_dataloader(self) -> Any:
+        return self.data.loader("validation")
+
+    def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
+        images, labels = batch
+        part: Part = "training" if self.trainer is not None and self.trainer.training else "validation"
+        return self.data.network_input(images, part), labels

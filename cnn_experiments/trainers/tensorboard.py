@@ -1,0 +1,97 @@
+"""TensorBoard's event file in the run directory, and its pages beside the scalars."""
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from lightning_fabric.loggers.tensorboard import TensorBoardLogger as FabricTensorBoardLogger
+from pytorch_lightning.loggers import TensorBoardLogger
+from torch import Tensor, nn
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from cnn_experiments.runs.directory import MACHINE_KEYS
+from cnn_experiments.settings.containers import flatten
+
+log = logging.getLogger(__name__)
+
+# Keys that only repeat others.
+REPEATED_KEYS = (
+    "datamodule._target_",
+    "datamodule.channels",
+    "datamodule.num_classes",
+    "datamodule.seed",
+    "datamodule.image_size",
+    "model._target_",
+)
+
+
+class RunDirectoryLogger(TensorBoardLogger):
+    """Writes one event file into the run directory itself; hyperparameters are in config.yaml, not in a second file.
+
+    Args:
+        directory: the run directory.
+        first_step: TensorBoard drops what an interrupted run had written from this step on.
+    """
+
+    def __init__(self, directory: Path, first_step: int) -> None:
+        super().__init__(str(directory), name="", version="", purge_step=first_step)
+
+    def save(self) -> None:
+        FabricTensorBoardLogger.save(self)
+
+    def finalize(self, status: str) -> None:
+        self.experiment.flush()  # and stays open: the test is written after the fit
+
+
+def write_pages(
+    writer: SummaryWriter,
+    network: nn.Module,
+    input_shape: tuple[int, int, int],
+    config: Mapping[str, Any],
+    samples: Mapping[str, Tensor],
+) -> None:
+    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters, samples.
+
+    Args:
+        writer: where to.
+        network: a network on the CPU.
+        input_shape: channels, height and width of its images.
+        config: the resolved config, in plain containers.
+        samples: pictures of training images by name, (N, C, H, W), from 0 to 1.
+    """
+    from torchvision.utils import make_grid
+
+    for name, images in samples.items():
+        writer.add_image(f"samples/{name}", make_grid(images, nrow=8, pad_value=0.5))
+    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    writer.add_text("config", f"```yaml\n{text}```")
+    # HParams takes numbers, truth values and text; settings that no two runs differ in would only crowd its table.
+    settings = {
+        key: value if isinstance(value, (bool, int, float)) else str(value)
+        for key, value in flatten({part: config[part] for part in ("seed", "model", "datamodule", "trainer")})
+        if value is not None and key not in MACHINE_KEYS and key not in REPEATED_KEYS
+    }
+    for summary in hparams(settings, {"test/accuracy": None, "val/accuracy": None}):  # type: ignore[no-untyped-call]
+        writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+    writer.add_custom_scalars(
+        {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
+    )
+    write_graph(writer, network, input_shape)
+
+
+def write_graph(writer: SummaryWriter, network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    """Draw the network's graph, where it can be traced; the network stays as it is."""
+    training = network.training
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor
+        try:
+            writer.add_graph(network.eval(), torch.zeros(1, *input_shape))
+        except Exception as error:  # whatever tracing a network of one's own leads to; training does not need it
+            log.warning("TensorBoard shows no graph of this network: it cannot be traced (%s)", error)
+        finally:
+            network.train(training)

@@ -1,0 +1,183 @@
+"""What every network has to do, whatever its name: all of conf/model, and the networks that presets bring themselves."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import torch
+import yaml
+from torch import Tensor, nn
+
+from cnn_experiments.inspection.export import TOLERANCE, export_onnx
+from cnn_experiments.inspection.layer_outputs import layer_outputs
+from cnn_experiments.inspection.layer_table import layer_table
+from cnn_experiments.inspection.saliency import choose_layer, grad_cam
+from cnn_experiments.models.network import Network
+from cnn_experiments.settings.classes import CONFIG_DIRECTORY
+
+
+def names_of_networks() -> list[str]:
+    """The words that choose each network: ``model=lenet5`` …, and presets whose network is not in conf/model."""
+    models = [f"model={file.stem}" for file in sorted((CONFIG_DIRECTORY / "model").glob("*.yaml"))]
+    presets = []
+    for file in sorted((CONFIG_DIRECTORY / "experiment").glob("*.yaml")):
+        preset = yaml.safe_load(file.read_text(encoding="utf-8"))
+        if "_target_" in preset.get("model", {}):
+            presets.append(f"experiment={file.stem}")
+    return [*models, *presets]
+
+
+# Settings with which the larger networks take seconds. A network without an entry is tested as it is.
+SMALL = {
+    "model=alexnet": ("model.input_size=96", "model.maps=[16,16,16,16,16]", "model.dense=[32,32]"),
+    "model=googlenet": ("model.input_size=96",),
+    "experiment=alexnet_article": ("model.input_size=96", "model.maps=[16,16,16,16,16]", "model.dense=[32,32]"),
+    "experiment=googlenet_article": ("model.input_size=96",),
+}
+# What cannot learn as it is: with the article's weights, scores start in the thousands.
+TRAINABLE = dict.fromkeys(("experiment=alexnet_article", "experiment=googlenet_article"), ("model.init=he",))
+
+
+class Built(NamedTuple):
+    """A network and what it is made for."""
+
+    network: nn.Module
+    input_shape: tuple[int, int, int]
+    num_classes: int
+
+    def images(self, number: int) -> Tensor:
+        """Random network input, always the same."""
+        return torch.randn(number, *self.input_shape, generator=torch.Generator().manual_seed(1))
+
+    def labels(self, number: int) -> Tensor:
+        """All classes in turn."""
+        return torch.arange(number) % self.num_classes
+
+
+@pytest.fixture(params=names_of_networks())
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def built_network(settings: Callable) -> Callable[..., Built]:
+    """Build a network by the word that chooses it, with other words."""
+
+    def build(name: str, *words: str) -> Built:
+        chosen = settings(name, *SMALL.get(name, ()), *words)
+        torch.manual_seed(0)
+        return Built(chosen.network(), chosen.input_shape, chosen.datamodule.num_classes)
+
+    return build
+
+
+def scores_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
+    return output[0] if isinstance(output, tuple) else output
+
+
+def test_shapes(built_network: Callable, name: str) -> None:
+    built = built_network(name)
+    assert isinstance(built.network, Network)
+    for training in (True, False):
+        output = built.network.train(training)(built.images(3))
+        assert scores_of(output).shape == (3, built.num_classes)
+        loss = built.network.loss(output, built.labels(3))
+        assert loss.shape == ()
+        assert loss.isfinite()
+    assert isinstance(output, Tensor)  # a tested network gives its scores alone
+
+
+def test_gradients_reach_every_parameter(built_network: Callable, name: str) -> None:
+    network, *_ = built = built_network(name)
+    network.loss(network(built.images(4)), built.labels(4)).backward()
+    without = [
+        key for key, parameter in network.named_parameters() if parameter.grad is None or not parameter.grad.any()
+    ]
+    assert without == []
+
+
+def test_the_same_seed_gives_the_same_weights(built_network: Callable, name: str) -> None:
+    first, second = (built_network(name).network.state_dict() for _ in range(2))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
+
+
+def test_it_learns_a_batch_by_heart(built_network: Callable, name: str) -> None:
+    network, *_ = built = built_network(name, "model.dropout=0", *TRAINABLE.get(name, ()))
+    images, labels = built.images(10), built.labels(10)
+    optimizer = torch.optim.Adam(network.parameters(), lr=1e-3)
+    for _ in range(150):
+        optimizer.zero_grad()
+        output = network(images)
+        network.loss(output, labels).backward()
+        optimizer.step()
+        if (scores_of(output).argmax(1) == labels).all():
+            break
+    assert (network.eval()(images).argmax(1) == labels).all()
+
+
+def test_saved_and_loaded_it_is_the_same(built_network: Callable, name: str, tmp_path: Path) -> None:
+    built = built_network(name)
+    torch.save(built.network.state_dict(), tmp_path / "weights.pt")
+    torch.manual_seed(5)
+    other = built_network(name).network
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(1)
+    other.load_state_dict(torch.load(tmp_path / "weights.pt", weights_only=True))
+    with torch.no_grad():
+        assert torch.equal(built.network.eval()(built.images(2)), other.eval()(built.images(2)))
+
+
+def test_its_table(built_network: Callable, name: str) -> None:
+    built = built_network(name)
+    modes = [module.training for module in built.network.modules()]
+    random_state = torch.get_rng_state()
+    table = layer_table(built.network, built.input_shape)
+    layers = [layer for layer, module in built.network.named_children() if not isinstance(module, nn.Identity)]
+    assert [row.name for row in table.rows if row.depth == 0] == ["input", *layers]
+    assert table.parameters == sum(parameter.numel() for parameter in built.network.parameters())
+    for count in ("parameters", "connections", "multiply_adds"):
+        assert sum(getattr(row, count) for row in table.rows if row.depth == 0) == getattr(table, count) > 0
+    outputs = {layer: output for layer, _, output in layer_outputs(built.network, built.images(1))}
+    for row in table.rows:
+        if row.depth == 0 and row.name in outputs:
+            _, maps, *size = outputs[row.name].shape
+            assert (row.maps, row.size) == (maps, "×".join(map(str, size)) or "1"), row.name
+    assert [module.training for module in built.network.modules()] == modes
+    assert torch.equal(torch.get_rng_state(), random_state)
+
+
+def test_its_layers_can_be_seen(built_network: Callable, name: str) -> None:
+    built = built_network(name)
+    outputs = {layer: output for layer, _, output in layer_outputs(built.network, built.images(2))}
+    assert all(output.isfinite().all() and len(output) == 2 for output in outputs.values())
+    with torch.no_grad():
+        scores = built.network.eval()(built.images(2))
+    assert any(torch.equal(output, scores) for output in outputs.values())
+
+
+def test_where_it_looks(built_network: Callable, name: str) -> None:
+    built = built_network(name)
+    layer = choose_layer(built.network, None, built.input_shape)
+    heat = grad_cam(built.network, layer, built.images(2), built.labels(2))
+    assert heat.shape == (2, *built.input_shape[1:])
+    assert 0 <= heat.min() <= heat.max() <= 1
+
+
+def test_it_exports(built_network: Callable, name: str, tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    built = built_network(name)
+    classes = [str(number) for number in range(built.num_classes)]
+    exported = export_onnx(built.network, built.input_shape, classes, {}, tmp_path / "network.onnx")
+    assert exported.difference < TOLERANCE
+
+
+@pytest.mark.slow
+def test_it_compiles(built_network: Callable, name: str) -> None:
+    built = built_network(name, "model.dropout=0")
+    expected = scores_of(built.network(built.images(2))).detach()
+    built.network.compile()
+    output = built.network(built.images(2))
+    built.network.loss(output, built.labels(2)).backward()
+    torch.testing.assert_close(scores_of(output).detach(), expected, rtol=1e-3, atol=1e-3 * expected.abs().max().item())
