@@ -14,6 +14,7 @@ test: .venv/ready           ## style, types and all tests but the long ones
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-logo
 	$(BIN)/pytest -m "not slow"
 
 test-all: .venv/ready       ## the long tests too (about half an hour)

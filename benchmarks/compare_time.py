@@ -17,7 +17,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from cnn_experiments.commands.from_python import compose
+from cnn_experiments.commands.from_python import composed
 from cnn_experiments.runs.directory import RunDirectory
 
 SEEDS, EPOCHS, WANTED = 10, 60, 5.0
@@ -54,7 +54,7 @@ def write_run(directory: Path, config: dict[str, Any], generator: random.Random)
 
 
 def main(repetitions: int) -> None:
-    config, _ = compose([f"trainer.max_epochs={EPOCHS}"])
+    config, _ = composed([f"trainer.max_epochs={EPOCHS}"])
     del config["resume"], config["trust"]
     generator = random.Random(0)
     with tempfile.TemporaryDirectory() as scratch:

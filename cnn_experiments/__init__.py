@@ -1,4 +1,4 @@
-"""Classic convolutional networks, to train, look into and compare.
+"""Classic convolutional networks, to train, inspect and compare.
 
 >>> import cnn_experiments as cnn
 >>> run = cnn.train("experiment=lenet5_paper", "trainer.max_epochs=3")

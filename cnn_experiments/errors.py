@@ -1,8 +1,8 @@
-"""Errors that a person can mend. They end a command with one message and no traceback."""
+"""Errors that a person can fix. They end a command with one message and no traceback."""
 
 
 class ExperimentError(Exception):
-    """Something outside the program stopped it (no network, a full disk); exit status 1."""
+    """Something other than the input stopped the program, such as a failed download; exit status 1."""
 
 
 class UserError(ExperimentError):

@@ -128,7 +128,7 @@ def compose() -> Callable[..., dict[str, Any]]:
     """The config of ``cnn-train`` with some words, in plain containers."""
 
     def compose_config(*words: str) -> dict[str, Any]:
-        return from_python.compose(list(words))[0]
+        return from_python.composed(list(words))[0]
 
     return compose_config
 

@@ -1,5 +1,8 @@
 """The layer table of networks that it does not know."""
 
+import subprocess
+import sys
+
 import pytest
 import torch
 from rich.console import Console
@@ -94,6 +97,31 @@ def test_the_network_is_not_touched() -> None:
     assert torch.equal(torch.get_rng_state(), random_state)
 
 
+def test_attention_counts() -> None:
+    class Attention(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.attend = nn.MultiheadAttention(8, 2, batch_first=True)
+
+        def forward(self, images: Tensor) -> Tensor:
+            places = images.flatten(2).transpose(1, 2)
+            with torch.inference_mode():
+                return self.attend(places, places, places, need_weights=False)[0].mean(1)
+
+    table = layer_table(Attention(), (8, 4, 4))
+    assert table.multiply_adds == 16 * 8 * 8 * 4 + 16 * 16 * 8 * 2  # four projections; scores and mixture
+
+
+def test_pytorchs_compiler_is_not_imported() -> None:
+    # It takes longer to import than PyTorch itself.
+    program = (
+        "import sys, torch; from cnn_experiments.inspection.layer_table import layer_table; "
+        "from cnn_experiments.models.lenet5 import LeNet5; "
+        "layer_table(LeNet5(), (1, 32, 32)); sys.exit('torch._dynamo' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
 def test_a_network_that_needs_values() -> None:
     class Choosy(nn.Module):
         def __init__(self) -> None:
@@ -104,8 +132,8 @@ def test_a_network_that_needs_values() -> None:
             noise = torch.rand(1).item()  # so that a table that draws numbers is noticed
             return self.large(images.flatten(1)) if images.sum().item() > noise else self.small(images.flatten(1))
 
-    random_state = torch.get_rng_state()
-    table = layer_table(Choosy(), (1, 2, 2))
+    network, random_state = Choosy(), torch.get_rng_state()
+    table = layer_table(network, (1, 2, 2))
     assert table.multiply_adds == 8
     assert torch.equal(torch.get_rng_state(), random_state)
 

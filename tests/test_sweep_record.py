@@ -181,7 +181,8 @@ def test_ordinary_words_are_not(tmp_path: Path, word: str) -> None:
 
 
 def test_words_for_hydra_are_typed_again(tmp_path: Path) -> None:
-    words = ["hydra.sweep.dir=/elsewhere", "hydra.run.dir=x", "hydra.launcher.partition=gpu", "hydra.job.chdir=true"]
+    words = ["hydra.sweep.dir=/elsewhere", "hydra.run.dir=x", "hydra.mode=RUN"]
+    words += ["hydra.launcher.partition=gpu", "hydra.job.chdir=true"]
     folder = sweep_with(tmp_path / "sweep", task=["seed=1"], hydra=words)
     with pytest.raises(UserError, match=r"begun with hydra\.launcher\.partition=gpu hydra\.job\.chdir=true"):
         words_of_resumed_sweep(folder, [])

@@ -1,1 +1,1 @@
-"""The commands, a file each: words in, a sentence or a table out. The only room that knows Hydra."""
+"""The commands, one file each: words in, a sentence or a table out. The only room that knows Hydra."""

@@ -1,4 +1,4 @@
-"""cnn-compare: which configuration is better, by how much, at what cost."""
+"""cnn-compare: which configuration is better, by how much, and at what cost."""
 
 from omegaconf import DictConfig
 
@@ -9,7 +9,7 @@ from cnn_experiments.runs.tables import print_comparison, write_comparison
 
 @command("compare")
 def main(config: DictConfig) -> None:
-    """Print the table; write it as Markdown, and with pictures as one HTML page."""
+    """Print the table; write it as Markdown, and with charts as one HTML page."""
     comparison = compare(config.runs, config.accuracy)
     print_comparison(comparison)
     for file in write_comparison(comparison, output_directory()):

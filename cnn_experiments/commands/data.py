@@ -1,4 +1,4 @@
-"""cnn-data: make a data set ready and say what is in it."""
+"""cnn-data: prepare a data set and show what is in it."""
 
 from typing import TYPE_CHECKING
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @command("data")
 def main(config: DictConfig) -> None:
-    """Fetch and check the files; print and draw how many images of each class there are and what they look like."""
+    """Download and check the files; print and draw the number of images of each class, and some of the images."""
     from rich.console import Console
 
     from cnn_experiments.datamodules.base import PARTS
@@ -41,7 +41,7 @@ def main(config: DictConfig) -> None:
 
 
 def table_of_counts(name: str, seed: int, classes: list[str], counts: dict[str, list[int]]) -> "Table":
-    """How many images of each class each part has."""
+    """A table of the number of images of each class in each part."""
     from rich.table import Table
 
     table = Table(title=f"images of {name}, seed {seed}", show_footer=True)
@@ -54,7 +54,7 @@ def table_of_counts(name: str, seed: int, classes: list[str], counts: dict[str, 
 
 
 def table_of_set_aside(data: "ImageData") -> "Table":
-    """How many files are not used, and why."""
+    """A table of the number of files that are not used, by reason."""
     from rich.table import Table
 
     reasons = data.set_aside_summary()

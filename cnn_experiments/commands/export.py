@@ -12,7 +12,7 @@ from cnn_experiments.runs.directory import RunDirectory
 
 @command("export")
 def main(config: DictConfig) -> None:
-    """Write the network, check that the file gives the same logits, and say how to use it."""
+    """Export the network, check that the file computes the same logits, and say how to use it."""
     if config.format != "onnx":
         raise UserError(f"format={config.format}: there is no such format. Use format=onnx")
     if missing := [name for name in ("onnx", "onnxruntime", "onnxscript") if find_spec(name) is None]:

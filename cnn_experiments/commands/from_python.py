@@ -3,18 +3,15 @@
 import logging
 import re
 import sys
-import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import hydra
 from hydra.errors import HydraException
-from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from cnn_experiments.commands.hydra_command import explain, with_todays_names
+from cnn_experiments.commands.hydra_command import compose, explain, plain, with_todays_names
 from cnn_experiments.commands.resolvers import unique_name
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
@@ -35,7 +32,6 @@ TRAINING_KEYS = (
     "compile",
     "channels_last",
 )  # of the group model; the rest is a network's
-_one_at_a_time = threading.RLock()  # Hydra keeps its state in one place for the whole process
 
 
 def train(
@@ -44,26 +40,26 @@ def train(
     data: Any = None,
     trust: str | Iterable[str] = (),
 ) -> "Run":
-    """Train a network, validate it each epoch, test its best checkpoint, and record everything in a run directory.
+    """Train a network, validate it after each epoch, test its best checkpoint, and record it all in a run directory.
 
-    It prints a line for each epoch. Random states of Python, NumPy and torch are afterwards as they were before.
+    It prints a line for each epoch, and leaves the random states of Python, NumPy and torch as it found them.
 
     Args:
         overrides: the words of the command line: ``"experiment=lenet5_paper"``, ``"trainer.max_epochs=3"``;
             ``"resume=outputs/…"`` continues an interrupted run.
-        network: a network of your own to train in place of the one that the words name: any `torch.nn.Module` from
+        network: a network of your own to train instead of the one that the words name: any `torch.nn.Module` from
             images (N, C, H, W) to scores (N, classes). It is trained in place. Its loss is cross-entropy, unless it has
-            a method ``loss(output, labels)``. ``model.optimizer…`` and ``model.schedule…`` still say how.
-        data: a data set of your own: a `cnn_experiments.ImageData`, or any object whose ``batches(part)`` gives
+            a method ``loss(output, labels)``. The words ``model.optimizer…`` and ``model.schedule…`` still apply.
+        data: a data set of your own: a `cnn_experiments.ImageData`, or any object whose ``batches(part)`` yields
             images (N, C, H, W) and labels (N,) for the parts ``training``, ``validation`` and ``test``.
-        trust: names of modules of your own whose classes a config may name.
+        trust: names of modules of your own whose classes the config may name.
 
     Returns:
         The run.
 
     Raises:
         UserError: a word is wrong; the message says what to write instead.
-        ExperimentError: data cannot be fetched, or the training diverged.
+        ExperimentError: the data cannot be downloaded, or the training diverged.
     """
     if data is not None:
         from cnn_experiments.datamodules.given import as_image_data
@@ -86,7 +82,7 @@ def read_words(
     """
     words = with_todays_names([str(word) for word in words])
     refuse_words(words, network, data)
-    config, directory = compose([*words, *words_about(data)])
+    config, directory = composed([*words, *words_about(data)])
     classes = KnownClasses([CONFIG_DIRECTORY], trusted)
     if config.get("resume"):
         files = RunDirectory.existing(config["resume"], "resume")
@@ -108,7 +104,7 @@ def read_words(
 
 
 def refuse_words(words: list[str], network: Any, data: Any) -> None:
-    """Raise a UserError for a word that means nothing in Python, or nothing to what was given as an object."""
+    """Raise a UserError for a word that has no meaning from Python, or none for an object that was given."""
     for word in words:
         if word in ("-m", "--multirun") or word.startswith("-"):
             raise UserError(f"{word}: options are for the command line. For a sweep use a loop, or cnn-train -m")
@@ -128,12 +124,12 @@ def refuse_words(words: list[str], network: Any, data: Any) -> None:
 
 
 def keys_of(words: Iterable[str]) -> list[str]:
-    """The dotted keys that words set."""
+    """The dotted keys that the words set."""
     return [word.split("=")[0].lstrip("+~") for word in words]
 
 
 def words_about(data: "ImageData | None") -> list[str]:
-    """What a network must know of a data set that was given as an object."""
+    """Words for what a network must know about a data set that was given as an object."""
     if data is None:
         return []
     channels, side, _ = data.input_shape
@@ -147,30 +143,25 @@ def name_of(given: Any) -> str:
     return name if isinstance(name, str) and name else re.sub(r"\W", "_", type(given).__name__.lower())
 
 
-def compose(words: list[str]) -> tuple[dict[str, Any], Path]:
-    """The config of ``cnn-train`` with some words, in plain containers, and the run directory it names.
-
-    Another Hydra application in this process is left alone.
+def composed(words: list[str]) -> tuple[dict[str, Any], Path]:
+    """The config of ``cnn-train`` with these words, in plain containers, and the run directory that it names.
 
     Raises:
         UserError: a word is wrong.
     """
-    with _one_at_a_time:
-        unique_name.cache_clear()
-        try:
-            with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3", job_name="train"):
-                composed = hydra.compose("train", overrides=words, return_hydra_config=True)
-                directory = Path(composed.hydra.run.dir)
-                OmegaConf.set_struct(composed, False)
-                composed.pop("hydra")
-                return cast(dict[str, Any], OmegaConf.to_container(composed, resolve=True)), directory
-        except (HydraException, OmegaConfBaseException) as error:
-            raise UserError(explain(error, "train", words)) from None
+    unique_name.cache_clear()
+    try:
+        config = compose("train", words)
+        directory = Path(config.hydra.run.dir)
+        config.pop("hydra")
+        return plain(config), directory
+    except (HydraException, OmegaConfBaseException) as error:
+        raise UserError(explain(error, "train", words)) from None
 
 
 @contextmanager
 def printed_and_logged(directory: Path) -> Iterator[None]:
-    """Write what is logged to ``train.log``; print it too, unless the application logs by itself."""
+    """Write log messages to ``train.log``; print them too, unless the application has set up logging."""
     directory.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("cnn_experiments")
     to_file = logging.FileHandler(directory / "train.log", encoding="utf-8")

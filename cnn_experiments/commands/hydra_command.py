@@ -1,16 +1,20 @@
-"""From a function to a console command: Hydra's config, one clear message for bad input, an exit status."""
+"""Turns a function into a console command: Hydra's config, one clear message for bad input, an exit status."""
 
 import functools
 import os
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import hydra
+from hydra import version as hydra_version
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException, OverrideParseException
+from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -33,18 +37,19 @@ EXTRA_OF_PLUGIN = {
 CHOOSES_OPTION = re.compile(r"(model|datamodule|trainer|experiment|logging|launcher|sweeper)=[\w-]+")
 
 resolvers.register()
+_one_at_a_time = threading.RLock()
 
 
 def command(
     config_name: str, rewrite: Callable[[list[str]], list[str]] = list
 ) -> Callable[[Callable[[DictConfig], Any]], Callable[[], None]]:
-    """Make a function of a config a console command that reads ``conf/<config_name>.yaml`` and the command line.
+    """Turn a function of a config into a console command that reads ``conf/<config_name>.yaml`` and the command line.
 
-    Exit status: 0 done; 2 the user's input was wrong; 1 anything else that went wrong; 130 interrupted.
+    Exit status: 0 done; 2 the user's input was wrong; 1 any other failure; 130 interrupted.
 
     Args:
-        config_name: of the file in conf/.
-        rewrite: gives the arguments to read in place of those that were typed.
+        config_name: name of the file in conf/, without its ending.
+        rewrite: maps the typed arguments to those that Hydra reads.
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
@@ -83,12 +88,12 @@ def command(
 
 
 def end(error: BaseException, config_name: str, began: bool) -> bool:
-    """End the process with a message and an exit status; False where the traceback should be shown.
+    """End the process with a message and an exit status; return False if the traceback should be shown.
 
     Args:
         error: what was raised.
-        config_name: of the command, whose keys are suggested for a mistyped one.
-        began: whether the command itself had begun, or Hydra was still preparing it.
+        config_name: config of the command; its keys are suggested for a mistyped one.
+        began: whether the command itself had begun; before that, Hydra was reading its config.
     """
     match error:
         case KeyboardInterrupt():
@@ -114,7 +119,7 @@ def fail(message: str, status: int) -> None:
 
 
 def with_todays_names(words: list[str]) -> list[str]:
-    """The arguments with today's names of keys; a hint for each old one is printed."""
+    """The arguments with the current names of keys; prints a hint for each old one."""
     renamed = [modernised_word(word) for word in words]
     for hint in dict.fromkeys(hint for _, hint in renamed if hint):
         print(hint, file=sys.stderr)
@@ -141,31 +146,49 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
 
 
 def known_keys(config_name: str, words: list[str]) -> Iterator[str]:
-    """All keys and groups that a command knows, dotted, with the options that were chosen."""
+    """All groups and dotted keys of a command, given the options that were chosen."""
     chosen = [word for word in words if CHOOSES_OPTION.fullmatch(word)]
-    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
-        try:
-            config = hydra.compose(config_name, overrides=chosen)
-        except HydraException:
-            config = hydra.compose(config_name)
+    try:
+        config = compose(config_name, chosen)
+    except HydraException:
+        config = compose(config_name, [])
+    config.pop("hydra")
     yield from (path.name for path in CONFIG_DIRECTORY.iterdir() if path.is_dir())
     yield from (key for key, _ in flatten(cast(dict[str, Any], OmegaConf.to_container(config))))
 
 
+def compose(config_name: str, words: Iterable[str]) -> DictConfig:
+    """The config of a command with these words, and Hydra's own part under ``hydra``.
+
+    Hydra keeps its state in one place for the whole process; another application's is put back.
+    """
+    with _one_at_a_time:
+        others, base = GlobalHydra.instance().hydra, hydra_version.getbase()
+        GlobalHydra.instance().clear()
+        try:
+            with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3", job_name=config_name):
+                config = hydra.compose(config_name, overrides=list(words), return_hydra_config=True)
+            OmegaConf.set_struct(config, False)
+            return config
+        finally:
+            GlobalHydra.instance().hydra = others
+            VersionBase.instance().version_base = base
+
+
 def plain(config: DictConfig) -> dict[str, Any]:
-    """A config as plain containers, its interpolations resolved."""
+    """A config in plain containers, with its interpolations resolved."""
     return cast(dict[str, Any], OmegaConf.to_container(config, resolve=True))
 
 
 def typed_words() -> list[str]:
-    """The words that were typed for the config itself, within a command."""
+    """The words of the command line that set something in the config, not in Hydra itself."""
     return list(HydraConfig.get().overrides.task)
 
 
 def typed_settings(config: DictConfig) -> dict[str, Any]:
-    """The values of those settings of a run that were typed, by their dotted keys.
+    """The typed settings of a run, by their dotted keys.
 
-    They take the place of what a run directory or checkpoint says.
+    They take precedence over those in a run directory or checkpoint.
     """
     values = plain(config)
     keys = [word.split("=")[0].lstrip("+~") for word in typed_words()]
@@ -173,7 +196,7 @@ def typed_settings(config: DictConfig) -> dict[str, Any]:
 
 
 def output_directory() -> Path:
-    """The folder that Hydra made for this command."""
+    """The folder that Hydra created for this command."""
     return Path(HydraConfig.get().runtime.output_dir)
 
 

@@ -1,4 +1,4 @@
-"""cnn-predict: tell what is on images, with a trained network."""
+"""cnn-predict: classify images with a trained network."""
 
 import csv
 import os
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 @command("predict")
 def main(config: DictConfig) -> None:
-    """Print class and probability of each image and write predictions.csv; name the files that cannot be read.
+    """Print the class and probability of each image and write predictions.csv; list the files that cannot be read.
 
-    With ``saliency=true``, write a picture of each into ``saliency/``: what the network saw, and which places in it
-    spoke for the class.
+    With ``saliency=true``, also write a picture of each image to ``saliency/``: the network's input, and the regions
+    of it that spoke for the class.
     """
     if not isinstance(config.saliency, bool):
         raise UserError(f"saliency={config.saliency}: use true or false")
@@ -61,7 +61,7 @@ def main(config: DictConfig) -> None:
 
 
 def row_of(prediction: "Prediction", classes: int) -> list[object]:
-    """A line of predictions.csv."""
+    """A row of predictions.csv."""
     if prediction.error:
         return [prediction.file, *[""] * (classes + 2), prediction.error]
     shares = [f"{share:.6f}" for share in (prediction.probability, *prediction.probabilities.values())]
@@ -71,7 +71,7 @@ def row_of(prediction: "Prediction", classes: int) -> list[object]:
 def write_saliency(
     network: "nn.Module", layer: "nn.Module", prediction: "Prediction", names: list[str], picture: Path
 ) -> None:
-    """Draw what the network saw of an image, and which places in it spoke for the class, as a layer's maps have it."""
+    """Draw the network's input, and the regions of it that spoke for the class according to a layer's feature maps."""
     import torch
 
     from cnn_experiments.inspection.saliency import grad_cam, picture_of_saliency
@@ -86,7 +86,7 @@ def write_saliency(
 
 
 def print_predictions(predictions: "list[Prediction]") -> None:
-    """Print a line for each image, and the files that could not be read."""
+    """Print a row for each image, and the files that could not be read."""
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""What conf/ can compute: the resolvers behind ``${cnn.…:…}``, with a prefix that no other application uses."""
+"""The resolvers behind ``${cnn.…:…}`` in conf/; the prefix keeps them apart from those of other applications."""
 
 import functools
 import hashlib
@@ -15,9 +15,9 @@ from cnn_experiments.runs.sweep import name_of_job
 
 @functools.cache
 def unique_name() -> str:
-    """Date, time and a random part: a folder name that nobody else has.
+    """Date, time and a random part: a unique folder name.
 
-    Processes that torchrun or SLURM started together on one machine have the same one: it comes from their parent.
+    Processes that torchrun or SLURM started together on one machine share the name, which is derived from their parent.
     """
     moment, token = datetime.now(), secrets.token_hex(3)
     if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
@@ -30,7 +30,7 @@ def unique_name() -> str:
 
 
 def own_gpu() -> list[int] | None:
-    """`trainer.gpus` for one of several jobs at a time."""
+    """`trainer.gpus` for one of several jobs that run at the same time."""
     from cnn_experiments.trainers.processes import own_gpu
 
     return own_gpu()
@@ -42,16 +42,16 @@ def first(*values: Any) -> Any:
 
 
 def unless(condition: Any, value: Any) -> Any:
-    """A value where a condition is null, otherwise null."""
+    """The value if the condition is null, otherwise null."""
     return value if condition is None else None
 
 
 def length(values: Iterable[Any]) -> int:
-    """How many there are."""
+    """The number of values."""
     return len(list(values))
 
 
 def register() -> None:
-    """Make the resolvers known to omegaconf."""
+    """Register the resolvers with omegaconf."""
     for resolver in (unique_name, own_gpu, first, unless, length, name_of_job):
         OmegaConf.register_new_resolver(f"cnn.{resolver.__name__}", resolver, replace=True)

@@ -1,4 +1,4 @@
-"""How a sweep begins and ends: Hydra's callback around its jobs."""
+"""The beginning and end of a sweep: Hydra's callback around its jobs."""
 
 import sys
 from pathlib import Path
@@ -11,9 +11,9 @@ from cnn_experiments.runs.sweep import RECORD, write_record
 
 
 class Sweep(Callback):
-    """Records how a sweep was begun; compares its runs when all are done.
+    """Records how a sweep was started, and compares its runs when all are done.
 
-    The process ends with status 1 where a run did not complete.
+    The process exits with status 1 if a run did not complete.
     """
 
     def on_multirun_start(self, config: DictConfig, **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""cnn-test: test a run's best checkpoint, or another one, again."""
+"""cnn-test: test the best checkpoint of a run, or any other checkpoint, again."""
 
 from omegaconf import DictConfig
 
@@ -7,7 +7,7 @@ from cnn_experiments.commands.hydra_command import command, known_classes, typed
 
 @command("test")
 def main(config: DictConfig) -> None:
-    """Print loss and accuracy on the test images, and how software and data differ from the run's."""
+    """Print loss and accuracy on the test images, and how this installation and data differ from the run's."""
     from cnn_experiments.evaluation.run import opened
 
     run = opened(config.run, config.checkpoint, known_classes(config), {**ALONE, **typed_settings(config)})

@@ -1,4 +1,4 @@
-"""cnn-train: train a network, validate it each epoch, test its best checkpoint, record everything."""
+"""cnn-train: train a network, validate it after each epoch, test its best checkpoint, record everything."""
 
 import logging
 import shutil
@@ -32,10 +32,10 @@ log = logging.getLogger(__name__)
 
 
 def checked_resume(words: list[str]) -> list[str]:
-    """The words of the command line; for a sweep that is resumed, those that it began with.
+    """The words of the command line; for a resumed sweep, those that it was started with.
 
     Raises:
-        UserError: what ``resume=`` names cannot be continued. Nothing has been written into it.
+        UserError: what ``resume=`` names cannot be resumed. Nothing has been written to it.
     """
     folder = next((word.removeprefix("resume=") for word in words if word.startswith("resume=")), None)
     if not folder:
@@ -48,7 +48,7 @@ def checked_resume(words: list[str]) -> list[str]:
 
 @command("train", checked_resume)
 def main(config: DictConfig) -> float | None:
-    """Train as the config says, in the directory that Hydra made."""
+    """Train as the config says, in the directory that Hydra created."""
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_first_process():
         print("loading PyTorch and Lightning …", flush=True)
@@ -76,12 +76,12 @@ def main(config: DictConfig) -> float | None:
 
 
 def new_settings(config: DictConfig, directory: RunDirectory) -> Settings:
-    """The settings of a run in a directory that Hydra made for it.
+    """The settings of a run in the directory that Hydra created for it.
 
-    Where the same run is there already, as in a sweep that is resumed, it is continued.
+    If the same run is already there, as in a resumed sweep, it is continued.
 
     Raises:
-        UserError: a setting is wrong, another run is there already, or several machines would make a directory each.
+        UserError: a setting is wrong, another run is already there, or several machines would each create a directory.
     """
     settings = read_settings(plain(config), known_classes(config), tuple(typed_words()))
     if directory.config_file.exists():
@@ -110,7 +110,7 @@ def resumed_settings(config: DictConfig, directory: RunDirectory) -> Settings:
     """The settings of the interrupted run in the directory that the user gave.
 
     Raises:
-        UserError: there is no run, or settings are given that would make it another one.
+        UserError: there is no run, or settings were typed that a resumed run cannot change.
     """
     RunDirectory.existing(config.resume, "resume")
     typed = typed_settings(config)
@@ -127,7 +127,7 @@ def resumed_settings(config: DictConfig, directory: RunDirectory) -> Settings:
 
 
 def record_failure(directory: RunDirectory, error: Exception) -> None:
-    """Note that a job of a sweep failed; the other jobs go on."""
+    """Record that a job of a sweep failed; the other jobs continue."""
     if not directory.config_file.exists():
         directory.record(status="failed", error=str(error) or type(error).__name__)
     unforeseen = not isinstance(error, ExperimentError)
@@ -135,7 +135,7 @@ def record_failure(directory: RunDirectory, error: Exception) -> None:
 
 
 def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
-    """What to raise where the user stopped a run: it says how to go on."""
+    """The exception to raise when the user stopped a run; its message says how to resume."""
     if not directory.config_file.exists():
         discard(directory)
     whole = Path(HydraConfig.get().sweep.dir) if in_sweep else directory.path
@@ -143,7 +143,7 @@ def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
 
 
 def print_closing_line(run: "Run") -> None:
-    """Print what a job of a sweep came to."""
+    """Print the outcome of a job of a sweep."""
     metrics = run.metrics
     log.info(
         "job %s completed: test accuracy %.4f after %.1f s in %s",
@@ -155,7 +155,7 @@ def print_closing_line(run: "Run") -> None:
 
 
 def print_closing_table(run: "Run") -> None:
-    """Print what the run came to and what to type next."""
+    """Print the outcome of the run and what to type next."""
     from rich.console import Console
     from rich.table import Table
 
@@ -173,7 +173,7 @@ def print_closing_table(run: "Run") -> None:
 
 
 def discard(directory: RunDirectory) -> None:
-    """Remove the directory of a run that never began, if it holds nothing but Hydra's record and an empty log."""
+    """Remove the directory of a run that never began, if it holds only Hydra's record and an empty log."""
     shutil.rmtree(directory.path / ".hydra", ignore_errors=True)
     directory.log_file.unlink(missing_ok=True)
     with suppress(OSError):

@@ -1,1 +1,1 @@
-"""A trained network put to use: tested, asked about images, opened as a `Run`. Needs torch, but not Lightning."""
+"""Uses of a trained network: testing, prediction, and a run opened as a `Run`. Needs torch, but not Lightning."""

@@ -15,12 +15,12 @@ PREFIX = "network."  # of the network's weights in the checkpoint of its Lightni
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What testing and predicting need of a checkpoint.
+    """The parts of a checkpoint that testing and prediction need.
 
     Args:
-        file: where it was read from.
+        file: the file it was read from.
         weights: parameters and buffers of the network by name.
-        config: of its run, in plain containers.
+        config: the config of its run, in plain containers.
     """
 
     file: Path
@@ -28,10 +28,10 @@ class Checkpoint:
     config: Mapping[str, Any]
 
     def load_into(self, network: nn.Module, key: str) -> None:
-        """Give a network these weights.
+        """Load the weights into a network.
 
         Raises:
-            UserError: they are of another network; the message names the key that gave the checkpoint.
+            UserError: they belong to another network; the message names the key that gave the checkpoint.
         """
         try:
             network.load_state_dict(self.weights)
@@ -44,10 +44,10 @@ class Checkpoint:
 
 
 def read_checkpoint(file: Path, key: str) -> Checkpoint:
-    """Read a checkpoint of this project; nothing in it is run (``weights_only=True``).
+    """Read a checkpoint of this project; nothing in it is executed (``weights_only=True``).
 
     Raises:
-        UserError: the file is missing or no such checkpoint; the message names the key that gave it.
+        UserError: the file is missing or not such a checkpoint; the message names the key that gave it.
     """
     if not file.is_file():
         raise UserError(

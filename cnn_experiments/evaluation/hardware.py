@@ -1,4 +1,4 @@
-"""What to compute on, and how precisely."""
+"""The hardware to compute on, and the precision."""
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -18,12 +18,12 @@ SINGLE = ("32-true", "32")
 
 @dataclass(frozen=True)
 class Hardware:
-    """Where and how a network computes.
+    """The hardware that a network computes on, and its precision.
 
     Args:
-        accelerator: Lightning's name of it: ``cpu``, ``gpu`` or ``mps``.
-        devices: numbers of the GPUs; or the number of processes, where it is the CPU.
-        precision: one of Lightning's names, what ``auto`` became.
+        accelerator: Lightning's name for it: ``cpu``, ``gpu`` or ``mps``.
+        devices: numbers of the GPUs; on the CPU, the number of processes.
+        precision: one of Lightning's names; ``auto`` is already resolved.
     """
 
     accelerator: str
@@ -39,35 +39,35 @@ class Hardware:
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of weights and images."""
+        """The type of weights and images."""
         return WHOLE.get(self.precision, torch.float32)
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The context to compute in: mixed precision, where that is asked for."""
+        """The context to compute in: mixed precision, if that is the precision chosen."""
         if self.precision in AUTOCAST:
             return torch.autocast(self.device.type, dtype=AUTOCAST[self.precision])
         return nullcontext()
 
     def place(self, network: nn.Module) -> nn.Module:
-        """Move a network here, with weights of this precision."""
+        """Move a network to the device, with weights of this precision."""
         return network.to(self.device, self.dtype)
 
     def move(self, images: Tensor) -> Tensor:
-        """Images, bytes or floats, moved here."""
+        """Move images, as bytes or floats, to the device."""
         return images.to(self.device, non_blocking=True)
 
     def name(self) -> str:
-        """What the machine calls the device."""
+        """The name of the device, as the machine reports it."""
         if self.accelerator == "gpu":
             return ", ".join(torch.cuda.get_device_name(number) for number in self.devices)
         return self.accelerator
 
 
 def choose_hardware(settings: TrainerSettings) -> Hardware:
-    """What a run's settings mean on this machine.
+    """The hardware and precision that a run's settings mean on this machine.
 
     Raises:
-        UserError: it does not have as many GPUs as asked for, or `trainer.precision` is none that is known.
+        UserError: the machine lacks the GPUs that were asked for, or `trainer.precision` is unknown.
     """
     accelerator, devices = choose_devices(settings.gpus, settings.devices)
     precision = "32-true" if settings.precision is None else str(settings.precision)
@@ -80,10 +80,10 @@ def choose_hardware(settings: TrainerSettings) -> Hardware:
 
 
 def choose_devices(gpus: GPUs, cpus: Any) -> tuple[str, Any]:
-    """Lightning's ``accelerator`` and ``devices`` for `trainer.gpus`, and `trainer.devices` where it is the CPU.
+    """Lightning's ``accelerator`` and ``devices`` for `trainer.gpus` and, on the CPU, `trainer.devices`.
 
     Raises:
-        UserError: this machine does not have as many GPUs as asked for.
+        UserError: the machine lacks the GPUs that were asked for.
     """
     mac = torch.backends.mps.is_available()
     available = 1 if mac else torch.cuda.device_count()
@@ -97,7 +97,7 @@ def choose_devices(gpus: GPUs, cpus: Any) -> tuple[str, Any]:
 
 
 def fastest_precision(accelerator: str) -> str:
-    """What `trainer.precision=auto` is: bf16-mixed where the hardware computes in bf16, 32-true elsewhere."""
+    """The precision that `auto` means: bf16-mixed if the hardware computes in bf16, otherwise 32-true."""
     if accelerator == "gpu":
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     capabilities = torch.cpu.get_capabilities()

@@ -1,4 +1,4 @@
-"""What a trained network makes of image files."""
+"""Predictions of a trained network for image files."""
 
 import glob
 from collections.abc import Iterator, Sequence
@@ -17,15 +17,15 @@ from cnn_experiments.evaluation.testing import scores_of
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a network makes of a file.
+    """The prediction of a network for an image file.
 
     Args:
         file: the image.
-        class_name: the likeliest class; empty where the file cannot be read.
-        probability: of that class.
-        probabilities: of each class by its name.
-        error: why the file cannot be read; empty where it can.
-        seen: network input, (C, side, side); of several views the first, which is the middle.
+        class_name: the most likely class; empty if the file cannot be read.
+        probability: probability of that class.
+        probabilities: probability of each class, by name.
+        error: why the file cannot be read; empty if it can.
+        seen: network input, (C, side, side); of several views the first, which is the central one.
     """
 
     file: Path
@@ -37,7 +37,7 @@ class Prediction:
 
 
 def find_images(images: str | Path) -> list[Path]:
-    """Image files: one, all in a folder and below, or those that match a pattern; sorted by name.
+    """Find image files: one, all in a folder and its sub-folders, or those that match a pattern; sorted by name.
 
     Raises:
         UserError: there are none.
@@ -56,13 +56,13 @@ def find_images(images: str | Path) -> list[Path]:
 
 
 def predict(network: nn.Module, data: ImageData, files: Sequence[Path], hardware: Hardware) -> Iterator[Prediction]:
-    """What a network makes of each file; memory is bounded by a batch.
+    """The prediction for each file; memory is bounded by a batch.
 
     Args:
         network: a trained network in evaluation mode, on its device.
         data: the data set it was trained with, which prepares images for it.
         files: the images.
-        hardware: what to compute on.
+        hardware: the hardware to compute on.
     """
     for start in range(0, len(files), data.evaluation_batch_size):
         yield from _predict_batch(network, data, files[start : start + data.evaluation_batch_size], hardware)

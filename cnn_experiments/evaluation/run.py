@@ -1,4 +1,4 @@
-"""A run, opened: its figures, its trained network, its data, and what it makes of other images."""
+"""A run, opened: its figures, its trained network, its data, and its predictions for other images."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from cnn_experiments.datamodules.base import ImageData
+from cnn_experiments.datamodules.given import as_image_data
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.checkpoint import Checkpoint, read_checkpoint
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
@@ -31,9 +32,9 @@ class Run:
 
     Args:
         files: the run directory.
-        settings: what the run was made with.
+        settings: the settings of the run.
         checkpoint: the weights to use; None for the run's best.
-        network: the network, where it was given from Python and cannot be built from the settings.
+        network: the network, if it was given from Python and cannot be built from the settings.
         data: the data set, likewise.
     """
 
@@ -61,7 +62,7 @@ class Run:
 
     @property
     def history(self) -> list[dict[str, float]]:
-        """Figures of each epoch: ``epoch``, ``step``, ``seconds``, ``train/loss``, ``val/accuracy`` …"""
+        """The figures of each epoch: ``epoch``, ``step``, ``seconds``, ``train/loss``, ``val/accuracy`` …"""
         return self.files.history()
 
     @property
@@ -73,16 +74,17 @@ class Run:
 
     @property
     def hardware(self) -> Hardware:
-        """What this machine computes on, by the run's settings."""
+        """The hardware that the run's settings mean on this machine."""
         return choose_hardware(self.settings.trainer)
 
     def network(self) -> nn.Module:
-        """The network with the weights of the run's best epoch on the validation images.
+        """The network, with the weights of the epoch that was best on the validation images.
 
-        In evaluation mode, on the CPU, the same object each time; images (N, C, H, W) to scores (N, classes).
+        It maps images (N, C, H, W) to scores (N, classes). It is in evaluation mode, on the CPU, and the same
+        object each time.
 
         Raises:
-            UserError: there are no weights yet, or they are of another network.
+            UserError: there are no weights yet, or they belong to another network.
         """
         if self._loaded is None:
             checkpoint = self._checkpoint or read_checkpoint(self._best_file(), "run")
@@ -92,16 +94,16 @@ class Run:
         return self._loaded.cpu()
 
     def _best_file(self) -> Path:
-        """The best checkpoint; the last one where nothing was validated."""
+        """The best checkpoint; the last one if nothing was validated."""
         has_best = self.files.best_checkpoint.exists() or not self.files.last_checkpoint.exists()
         return self.files.best_checkpoint if has_best else self.files.last_checkpoint
 
     def evaluate(self) -> Evaluation:
-        """Test the network on the test images: figures, and the probabilities of each image.
+        """Test the network on the test images: loss, accuracy, and the probabilities of each image.
 
         Raises:
-            UserError: the data are not there, or there are no weights yet.
-            ExperimentError: the data cannot be fetched.
+            UserError: the data are missing, or there are no weights yet.
+            ExperimentError: the data cannot be downloaded.
         """
         hardware = self.hardware
         network = hardware.place(self.network())
@@ -111,11 +113,11 @@ class Run:
         """Test the network on the test images.
 
         Returns:
-            ``test/loss`` and ``test/accuracy``; on the same kind of machine exactly what the run recorded.
+            ``test/loss`` and ``test/accuracy``; on the same kind of machine, exactly the values that the run recorded.
 
         Raises:
-            UserError: the data are not there, or there are no weights yet.
-            ExperimentError: the data cannot be fetched.
+            UserError: the data are missing, or there are no weights yet.
+            ExperimentError: the data cannot be downloaded.
         """
         evaluation = self.evaluate()
         return {
@@ -124,13 +126,13 @@ class Run:
         }
 
     def predict(self, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
-        """What the network makes of image files; each is prepared as the test images are.
+        """Classify image files, each prepared as the test images are.
 
         Args:
-            images: a file, a folder (with all that is in it), a pattern such as ``holiday/*.jpg``, or several of these.
+            images: a file, a folder (sub-folders included), a pattern such as ``holiday/*.jpg``, or several of these.
 
         Returns:
-            A prediction for each file, sorted by name; one that cannot be read has an ``error``.
+            A prediction for each file, sorted by name; that of a file that cannot be read has an ``error``.
 
         Raises:
             UserError: there are no such files.
@@ -141,7 +143,7 @@ class Run:
         return list(predict(hardware.place(self.network()), self.data, files, hardware))
 
     def differences(self) -> list[str]:
-        """Sentences on how this machine's software and data differ from those that the run was made with."""
+        """Sentences on how the software and the data here differ from those of the run."""
         metrics = self.metrics
         found = differences(metrics, provenance())
         recorded = metrics.get("data_fingerprint")
@@ -156,7 +158,7 @@ class Run:
         return f"Run({shown(self.directory)}: {metrics.get('status', 'not begun')}{tested})"
 
     def rows(self) -> dict[str, str]:
-        """What the run came to, as a table of names and figures."""
+        """The results of the run, as formatted figures by name."""
         metrics = self.metrics
         validation = metrics.get("val/accuracy")
         return {
@@ -173,7 +175,7 @@ class Run:
         }
 
     def title(self) -> str:
-        """What was trained on what."""
+        """The network, the data set and the seed."""
         settings = self.settings
         return f"{settings.model.name} on {settings.datamodule.name}, seed {settings.seed}"
 
@@ -190,7 +192,7 @@ def _figure(value: Any, form: str) -> str:
 
 
 def test_limit(settings: Settings) -> int | float | None:
-    """How many batches the test takes: a number, a share, or None for all."""
+    """The number of batches to test on: a number, a share, or None for all."""
     trainer = settings.trainer
     return int(trainer.fast_dev_run) if trainer.fast_dev_run else trainer.limit_test_batches
 
@@ -200,26 +202,26 @@ def open_run(
     *,
     trust: str | Iterable[str] = (),
     network: nn.Module | None = None,
-    data: ImageData | None = None,
+    data: Any = None,
 ) -> Run:
     """Open the run in a directory.
 
-    Everything in the directory is read as data. Classes that its config names are taken from the list of this
-    installation; those of a module of your own only if you trust it by name.
+    Everything in the directory is read as data. Classes that its config names are looked up in the list of this
+    installation; classes of your own only if you name their module as trusted.
 
     Args:
         directory: a run directory, such as ``outputs/lenet5_mnist/<date>_<time>_<id>``.
         trust: names of modules of your own whose classes the run may name.
-        network: the network, where the run was made with ``train(network=…)``.
-        data: the data set, where the run was made with ``train(data=…)``.
+        network: the network, if the run was made with ``train(network=…)``.
+        data: the data set, if the run was made with ``train(data=…)``.
 
     Raises:
-        UserError: there is no run, or its config is broken or names a class that is not in the list.
+        UserError: there is no run, or its config is damaged or names a class that is not in the list.
     """
     files = RunDirectory.existing(str(directory), "run")
     modules = [trust] if isinstance(trust, str) else trust
     settings = read_settings(files.config(), KnownClasses([CONFIG_DIRECTORY], modules))
-    return Run(files, settings, network=network, data=data)
+    return Run(files, settings, network=network, data=None if data is None else as_image_data(data))
 
 
 def opened(
@@ -228,13 +230,13 @@ def opened(
     """The run that the keys ``run`` and ``checkpoint`` of a command name.
 
     Args:
-        run: a run directory; None where the checkpoint alone is given, which holds the settings of its run.
-        checkpoint: a checkpoint to use in place of the run's best.
-        classes: those that the run may name.
-        changes: settings by dotted keys that take the place of the run's.
+        run: a run directory; None if only a checkpoint is given, which holds the settings of its run.
+        checkpoint: a checkpoint to use instead of the run's best.
+        classes: the classes that the run may name.
+        changes: settings by dotted keys that take precedence over the run's.
 
     Raises:
-        UserError: there is no such run or checkpoint, or the checkpoint is of another network.
+        UserError: there is no such run or checkpoint, or the checkpoint belongs to another network.
     """
     if run is None and checkpoint is None:
         raise UserError("run: give a run directory (run=outputs/…), or a checkpoint (checkpoint=PATH)")

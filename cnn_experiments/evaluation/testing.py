@@ -1,4 +1,4 @@
-"""The test of a network: loss and accuracy over a part of a data set, and what became of each image."""
+"""The test of a network: loss and accuracy on a part of a data set, and the probabilities of each image."""
 
 import math
 from dataclasses import dataclass
@@ -19,13 +19,13 @@ from cnn_experiments.settings.schema import BatchLimit
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a network makes of a part of a data set, N images of C classes, in the order of the set.
+    """Results of a network on a part of a data set: N images of C classes, in the order of the set.
 
     Args:
-        loss: mean of the network's loss.
-        accuracy: share of right answers.
+        loss: mean loss.
+        accuracy: share of correct predictions.
         labels: class of each image, (N,).
-        probabilities: what the network gives each class, (N, C).
+        probabilities: predicted probability of each class, (N, C).
     """
 
     loss: float
@@ -35,35 +35,35 @@ class Evaluation:
 
     @property
     def predictions(self) -> NDArray[np.int64]:
-        """The likeliest class of each image, (N,)."""
+        """The most likely class of each image, (N,)."""
         likeliest: NDArray[np.int64] = self.probabilities.argmax(1)
         return likeliest
 
     @property
     def scores(self) -> NDArray[np.float32]:
-        """Probability of the right class of each image, (N,)."""
+        """Probability of the correct class of each image, (N,)."""
         return np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
 
     @property
     def confusion(self) -> NDArray[np.int64]:
-        """How many images of each class (row) were taken for each (column), (C, C)."""
+        """Number of images of each class (row) that were classified as each class (column), (C, C)."""
         classes = self.probabilities.shape[1]
         pairs = self.labels * classes + self.predictions
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
 
 
 def loss_of(network: nn.Module, output: Tensor, labels: Tensor) -> Tensor:
-    """The loss that a network is trained with: its own method ``loss``, or cross-entropy where it has none."""
+    """The loss that a network is trained with: its own method ``loss``, or cross-entropy if it has none."""
     own = getattr(network, "loss", None)
     loss: Tensor = own(output, labels) if callable(own) else functional.cross_entropy(output, labels)
     return loss
 
 
 def scores_of(network: nn.Module, images: Tensor) -> Tensor:
-    """Scores (N, classes) of images (N, C, H, W), or of several views of each, (N, views, C, H, W).
+    """Scores (N, classes) for images (N, C, H, W), or for several views of each, (N, views, C, H, W).
 
-    For several views: the logarithm of the mean of their probabilities, as Krizhevsky and others 2012 (section 4.1)
-    average the predictions on ten crops.
+    For several views they are the logarithm of the mean of their probabilities, as Krizhevsky and others 2012 (section
+    4.1) average the predictions on ten crops.
     """
     if images.dim() == 4:
         scores: Tensor = network(images)
@@ -78,13 +78,13 @@ def evaluate(
 ) -> Evaluation:
     """Test a network on a part of a data set; memory is bounded by a batch and the probabilities of each image.
 
-    Several processes that train together share the images out, and all get the figures of the whole.
+    Processes that train together divide the images among them, and each gets the results for all.
 
     Args:
         network: a trained network, on its device; it is put into evaluation mode.
         data: the data set.
-        part: ``test``, where several views of each image are averaged if the data set says so, or ``validation``.
-        hardware: what to compute on.
+        part: ``test``, with the mean of several views of each image if the data set says so, or ``validation``.
+        hardware: the hardware to compute on.
         limit: a number of batches, or a share of them; None for all.
 
     Raises:
@@ -114,7 +114,7 @@ def evaluate(
 
 
 def _of_all_processes(total: Tensor, labels: list[NDArray[Any]], probabilities: list[NDArray[Any]]) -> Evaluation:
-    """The figures of the whole; with W processes each has every W-th image of a batch."""
+    """The results of all processes together; each of W processes has every W-th image of a batch."""
     if distributed.is_available() and distributed.is_initialized():
         distributed.all_reduce(total)
         labels, probabilities = _interleaved(labels), _interleaved(probabilities)
@@ -125,7 +125,7 @@ def _of_all_processes(total: Tensor, labels: list[NDArray[Any]], probabilities: 
 
 
 def _interleaved(batches: list[NDArray[Any]]) -> list[NDArray[Any]]:
-    """Batches of all processes, each put together in the order of the set."""
+    """The batches of all processes, reassembled in the order of the set."""
     gathered: list[list[NDArray[Any]]] = [[] for _ in range(distributed.get_world_size())]
     distributed.all_gather_object(gathered, batches)
     whole = []

@@ -1,13 +1,15 @@
 """The layers of a network as a table, as the papers print it."""
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnn_experiments.inspection.layer_outputs import first_tensor
 from cnn_experiments.models.layers import Layer, PartialConv2d, Subsampling, is_layer
@@ -152,20 +154,18 @@ class LayerTable:
 def layer_table(network: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
     """Measure a network layer by layer, for one image.
 
-    A copy is measured, on PyTorch's meta device, where nothing is computed and no memory is taken: the given network is
-    not touched, and no random numbers are drawn. Layers that run in training mode only, such as auxiliary heads, are
-    listed with their parameters, but without connections and multiply-adds, which a trained network does not spend.
+    A copy is measured, where the network is, in evaluation mode: the network itself is not touched, and no random
+    numbers are drawn. Layers that run in training mode only, such as auxiliary heads, are listed with their parameters,
+    but without connections and multiply-adds, which a trained network does not spend.
 
     Args:
         network: any network. What it applies without a module, such as ``functional.relu``, has no row of its own.
         input_shape: of an image: channels, height and width.
     """
     network = getattr(network, "_orig_mod", network)  # of torch.compile(network)
-    try:
-        measured = Measured(copied(network, "meta"), input_shape)
-    except Exception:  # it asks for values, which the meta device does not have, or its tensors could not all be moved
-        with torch.random.fork_rng(devices=[]):
-            measured = Measured(copied(network, "cpu"), input_shape)
+    parameter = next(network.parameters(), torch.empty(0))
+    with torch.random.fork_rng(devices=[parameter.device] if parameter.is_cuda else []):
+        measured = Measured(copied(network), input_shape)
     children = dict(measured.network.named_children()) or {type(network).__name__: measured.network}
     size = "×".join(map(str, input_shape[1:])) or "1"
     rows = [Row("input", "image", input_shape[0], size)]
@@ -176,22 +176,61 @@ def layer_table(network: nn.Module, input_shape: tuple[int, ...]) -> LayerTable:
     return LayerTable(rows, parameters, whole.connections, whole.multiply_adds)
 
 
-def copied(network: nn.Module, device: str) -> nn.Module:
-    """A copy of a network on another device, without the hooks of others; on the meta device it takes no memory."""
+def copied(network: nn.Module) -> nn.Module:
+    """A copy of a network with weights of its own, without the hooks that others hung on it, and not compiled."""
     copies: dict[int, Any] = {}  # by the identity of the original, as copy.deepcopy looks them up
     for module in network.modules():
-        own = (*module._parameters.values(), *module._buffers.values(), *vars(module).values())
-        for tensor in own:
+        for tensor in vars(module).values():  # plain tensors, which deepcopy refuses where they are results
             if isinstance(tensor, Tensor):
-                moved = tensor.detach().to(device, copy=True)
-                is_parameter = isinstance(tensor, nn.Parameter)
-                copies[id(tensor)] = nn.Parameter(moved, tensor.requires_grad) if is_parameter else moved
+                copies[id(tensor)] = tensor.detach().clone()
     network = copy.deepcopy(network, copies)
     for module in network.modules():
         module._forward_hooks.clear()
         module._forward_pre_hooks.clear()
         module._compiled_call_impl = None
     return network
+
+
+class OperationCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Adds up floating-point operations with the formulas of ``torch.utils.flop_counter``.
+
+    Its own ``FlopCounterMode`` would do, but starting it imports PyTorch's compiler, which takes longer than PyTorch.
+    """
+
+    def __init__(self) -> None:
+        from torch.utils.flop_counter import flop_registry
+
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.operations = 0
+        self._formulas = flop_registry
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # True, the default, imports the compiler
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        formula = self._formulas.get(func.overloadpacket)
+        if formula is None:
+            with self:  # in inference mode, operations come here before they are broken down
+                result = func.decompose(*args, **kwargs)
+            return func(*args, **kwargs) if result is NotImplemented else result
+        result = func(*args, **kwargs)
+        self.operations += formula(*args, **kwargs, out_val=result)
+        return result
+
+
+@contextmanager
+def without_fused_layers() -> Iterator[None]:
+    """Keep PyTorch from computing a whole LSTM or attention in one operation, for which there is no formula."""
+    lstm, attention = torch.backends.mkldnn.enabled, torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.enabled = lstm
+        torch.backends.mha.set_fastpath_enabled(attention)
 
 
 @dataclass
@@ -217,25 +256,24 @@ class Measured:
     """
 
     def __init__(self, network: nn.Module, input_shape: tuple[int, ...]) -> None:
-        from torch.utils.flop_counter import FlopCounterMode
-
         self.network = network
         self.shapes: dict[nn.Module, tuple[int, ...]] = {}
         self.costs: dict[nn.Module, Costs] = {}
         self._connections = 0
+        self._counter = OperationCounter()
         self._started: list[tuple[int, int]] = []  # connections and operations before each module that is running
         floats = next((tensor for tensor in network.parameters() if tensor.is_floating_point()), torch.empty(0))
-        with torch.no_grad(), FlopCounterMode(display=False) as self._counter:
-            hooks = [hook for module in network.modules() for hook in self._watch(module)]
-            network.eval()(torch.zeros(1, *input_shape, dtype=floats.dtype, device=floats.device))
-            for hook in hooks:
-                hook.remove()
+        hooks = [hook for module in network.modules() for hook in self._watch(module)]
+        with torch.no_grad(), without_fused_layers(), self._counter:
+            network.eval()(floats.new_zeros(1, *input_shape))
+        for hook in hooks:
+            hook.remove()
         training_only = [module for module in network.modules() if module not in self.costs]
+        for module in training_only:
+            module.register_forward_hook(self._see)
         if training_only:
-            for module in training_only:
-                module.register_forward_hook(self._see)
             with torch.no_grad():  # two images, since batch normalisation does not train on one
-                network.train()(torch.zeros(2, *input_shape, dtype=floats.dtype, device=floats.device))
+                network.train()(floats.new_zeros(2, *input_shape))
 
     def _watch(self, module: nn.Module) -> list[Any]:
         return [
@@ -245,7 +283,7 @@ class Measured:
         ]
 
     def _start(self, module: nn.Module, inputs: Any) -> None:
-        self._started.append((self._connections, self._counter.get_total_flops()))
+        self._started.append((self._connections, self._counter.operations))
 
     def _see(self, module: nn.Module, inputs: Any, output: Any) -> None:
         tensor = first_tensor(output)
@@ -258,7 +296,7 @@ class Measured:
             self._connections += connections_of(module, self.shapes[module])
         costs = self.costs.setdefault(module, Costs())
         costs.connections += self._connections - connections
-        costs.multiply_adds += (self._counter.get_total_flops() - operations) // 2
+        costs.multiply_adds += (self._counter.operations - operations) // 2
 
 
 def connections_of(module: nn.Module, shape: tuple[int, ...]) -> int:

@@ -1,1 +1,1 @@
-"""Run directories: how a run is recorded, how it came to be, and how runs compare. Needs no torch."""
+"""Run directories: the record of a run, its provenance, and the comparison of runs. Needs no torch."""

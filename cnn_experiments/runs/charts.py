@@ -12,7 +12,7 @@ from cnn_experiments.runs.comparison import Configuration
 
 
 def colours_for(number: int) -> list[str]:
-    """Colours that can be told apart, up to 20."""
+    """Distinguishable colours, up to 20."""
     colours = colormaps["tab20" if number > 10 else "tab10"]
     return [to_hex(colours(index)) for index in range(number)]
 
@@ -21,8 +21,8 @@ def curves(configurations: list[Configuration], colours: list[str], figure: str,
     """A line for each run, in the colour of its configuration.
 
     Args:
-        configurations: the best first; they are drawn last.
-        colours: of the configurations.
+        configurations: the best first; it is drawn last.
+        colours: colours of the configurations.
         figure: a column of history.csv.
         over: ``epoch`` or ``seconds``.
     """
@@ -43,13 +43,13 @@ def curves(configurations: list[Configuration], colours: list[str], figure: str,
 
 
 def against(configurations: list[Configuration], colours: list[str], cost: str, name: str) -> str:
-    """Test accuracy of each run against what it costs.
+    """Test accuracy of each run against a cost.
 
     Args:
-        configurations: those to draw.
-        colours: of the configurations.
+        configurations: the configurations to draw.
+        colours: colours of the configurations.
         cost: a figure in metrics.json.
-        name: what the cost is called on the chart.
+        name: the name of the cost on the chart.
     """
     chart, axes = _new_chart(f"test accuracy against {name}")
     costs: list[float] = []
@@ -71,7 +71,7 @@ def against(configurations: list[Configuration], colours: list[str], cost: str, 
 
 
 def _new_chart(title: str) -> tuple[Figure, Any]:
-    """An empty chart. Its margins are fixed: fitting them to the text would mean drawing it twice."""
+    """An empty chart. Its margins are fixed, since fitting them to the text would take drawing it twice."""
     chart = Figure(figsize=(5.2, 3.6))
     axes = chart.add_axes((0.14, 0.14, 0.83, 0.77))
     axes.set_title(title, fontsize=11)
@@ -81,12 +81,12 @@ def _new_chart(title: str) -> tuple[Figure, Any]:
 
 
 def _spread(values: list[float]) -> bool:
-    """Whether values are positive and so far apart that a logarithmic scale serves them better."""
+    """Whether values are positive and so far apart that a logarithmic scale suits them better."""
     return bool(values) and min(values) > 0 and max(values) > 10 * min(values)
 
 
 def _number_powers(axis: Any) -> None:
-    """Put numbers at the powers of ten of a logarithmic axis; of a short one, at 2 and 5 times these too."""
+    """Number the powers of ten on a logarithmic axis; on a short one, also 2 and 5 times these."""
     low, high = axis.get_view_interval()
     axis.set_major_locator(LogLocator(subs=(1, 2, 5) if high < 300 * low else (1,)))
     axis.set_major_formatter(StrMethodFormatter("{x:g}"))
@@ -94,7 +94,7 @@ def _number_powers(axis: Any) -> None:
 
 
 def _as_svg(chart: Figure) -> str:
-    """A chart as an element of a page: text stays text, and nothing refers to a place outside."""
+    """A chart as an element of a page: text stays text, and nothing is loaded from elsewhere."""
     target = io.StringIO()
     with rc_context({"svg.fonttype": "none", "svg.hashsalt": "cnn_experiments"}):
         chart.savefig(target, format="svg", metadata=dict.fromkeys(("Creator", "Date", "Format", "Type")))

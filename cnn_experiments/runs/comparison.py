@@ -1,6 +1,6 @@
 """Runs side by side: gathered from their directories and grouped by configuration.
 
-Only config.yaml, metrics.json and history.csv are read, never TensorBoard's files: this keeps hundreds of runs quick.
+Only config.yaml, metrics.json and history.csv are read, never TensorBoard's files: hundreds of runs take seconds.
 """
 
 import glob
@@ -86,10 +86,10 @@ class FinishedRun:
 
     Args:
         directory: the run directory.
-        settings: by dotted keys, without what may differ between the runs of one configuration.
-        metrics: as metrics.json has them.
+        settings: by dotted keys, without those that may differ between the runs of one configuration.
+        metrics: the content of metrics.json.
         history: a row of figures for each epoch.
-        experiment: the preset it was made from; None where it was none.
+        experiment: its preset; None if there was none.
     """
 
     directory: Path
@@ -100,27 +100,27 @@ class FinishedRun:
 
     @property
     def name(self) -> str:
-        """What people call its network: the preset, or the model."""
+        """The name of its network: the preset, or the model."""
         return self.experiment or str(self.settings.get("model.name", "?"))
 
     @property
     def was_validated(self) -> bool:
-        """Whether any epoch was."""
+        """Whether any epoch was validated."""
         return any("val/accuracy" in row for row in self.history)
 
     def seconds_to(self, accuracy: float) -> float:
-        """Seconds of training until an epoch reached an accuracy in validation; infinity where none did."""
+        """Seconds of training until an epoch reached a validation accuracy; infinity if none did."""
         reached = (row["seconds"] for row in self.history if row.get("val/accuracy", -1) >= accuracy)
         return next(reached, float("inf"))
 
 
 @dataclass
 class Configuration:
-    """Completed runs that differ by their seed alone.
+    """Completed runs that differ only in their seed.
 
     Args:
         runs: at least one.
-        label: what tells it apart from the others in a comparison.
+        label: distinguishes it from the others in a comparison.
     """
 
     runs: list[FinishedRun]
@@ -128,7 +128,7 @@ class Configuration:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Its settings by dotted keys."""
+        """Its settings, by dotted keys."""
         return self.runs[0].settings
 
     @property
@@ -138,30 +138,30 @@ class Configuration:
 
     @property
     def seeds(self) -> list[Any]:
-        """The different ones, in order."""
+        """The distinct seeds, in order."""
         return sorted({run.metrics.get("seed") for run in self.runs}, key=str)
 
     def _values(self, name: str) -> list[float]:
-        """A figure of each run; none where a run lacks it."""
+        """A figure of each run; empty if a run lacks it."""
         values = [run.metrics[name] for run in self.runs if run.metrics.get(name) is not None]
         return values if len(values) == len(self.runs) else []
 
     def mean(self, name: str) -> float | None:
-        """Mean of a figure over the runs; None where a run lacks it."""
+        """Mean of a figure over the runs; None if a run lacks it."""
         values = self._values(name)
         return statistics.fmean(values) if values else None
 
     def std(self, name: str) -> float | None:
-        """Sample standard deviation of a figure over the runs; None where there are not two or one lacks it."""
+        """Sample standard deviation of a figure over the runs; None if there is only one, or one lacks it."""
         values = self._values(name)
         return statistics.stdev(values) if len(values) > 1 else None
 
     def seconds_to(self, accuracy: float) -> float:
-        """Median over the runs; infinity where half of them never reached it."""
+        """Median over the runs; infinity if half of them never reached the accuracy."""
         return statistics.median_high([run.seconds_to(accuracy) for run in self.runs])
 
     def rank(self) -> tuple[float, float]:
-        """What configurations are sorted by: test accuracy, then validation accuracy."""
+        """The sorting key of configurations: test accuracy, then validation accuracy."""
         test, validation = self.mean("test/accuracy"), self.mean("val/accuracy")
         return -1 if test is None else test, -1 if validation is None else validation
 
@@ -171,11 +171,11 @@ class Comparison:
     """Runs side by side. A notebook shows it as a table, `print` as text.
 
     Args:
-        paths: where the runs were found.
-        accuracy: validation accuracy that the last column's times are for.
-        configurations: of completed runs, the best first.
+        paths: the folders in which the runs were found.
+        accuracy: the validation accuracy that the last column gives times for.
+        configurations: those of completed runs, the best first.
         others: runs that did not complete: directory, status, reason.
-        warnings: why figures do not compare.
+        warnings: why figures are not comparable.
     """
 
     paths: list[Path]
@@ -186,11 +186,11 @@ class Comparison:
 
     @property
     def title(self) -> str:
-        """Which runs these are."""
+        """A title that says which runs these are."""
         return f"Runs in {', '.join(map(str, self.paths))}"
 
     def headings(self) -> list[str]:
-        """Of the table."""
+        """The headings of the table."""
         return [
             "configuration",
             "seeds",
@@ -204,7 +204,7 @@ class Comparison:
         ]
 
     def rows(self) -> list[list[str]]:
-        """Of the table: a configuration each."""
+        """The rows of the table, one for each configuration."""
         return [
             [
                 configuration.label,
@@ -221,16 +221,16 @@ class Comparison:
         ]
 
     def _until(self, configuration: Configuration) -> str:
-        """How long a configuration took to reach the accuracy; nothing where that was not measured."""
+        """How long a configuration took to reach the accuracy; empty if that was not measured."""
         if not all(run.was_validated for run in configuration.runs):
             return ""
         seconds = configuration.seconds_to(self.accuracy)
         return "never" if seconds == float("inf") else duration(seconds)
 
     def settings_rows(self, most: int = MOST_SETTINGS) -> list[list[str]]:
-        """A heading, and a row for each setting that differs, with the values of the best configurations.
+        """A heading, and a row for each setting that differs, with its values in the best configurations.
 
-        Nothing where the labels of the configurations say all of it.
+        Empty if the labels of the configurations say all of it.
         """
         if len({configuration.name for configuration in self.configurations}) < 2:
             return []
@@ -242,7 +242,7 @@ class Comparison:
         return [["setting", *(configuration.label for configuration in best)], *rows]
 
     def notes(self) -> list[str]:
-        """A line for each thing that does not compare, and for each run that did not complete."""
+        """A line for each reason why figures are not comparable, and for each run that did not complete."""
         return [
             *(f"Careful, {warning}" for warning in self.warnings),
             *(
@@ -296,14 +296,14 @@ class Comparison:
 
 
 def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: float = 0.9) -> Comparison:
-    """Gather runs and group those that completed by configuration.
+    """Gather runs, and group those that completed by configuration.
 
     Args:
-        paths: a folder, with all runs in it and below it; a pattern such as ``outputs/lenet5*``; or several of these.
-        accuracy: validation accuracy that times are given for, above 0 and up to 1.
+        paths: a folder, sub-folders included; a pattern such as ``outputs/lenet5*``; or several of these.
+        accuracy: validation accuracy to give times for, above 0 and up to 1.
 
     Raises:
-        UserError: there is no such folder, there are no runs in it, or the accuracy is out of range.
+        UserError: there is no such folder, it holds no runs, or the accuracy is out of range.
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, (int, float)) or not 0 < accuracy <= 1:
         raise UserError(f"accuracy={accuracy}: give a share of right answers above 0, up to 1.0")
@@ -317,7 +317,7 @@ def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: floa
             if status != "completed":
                 others.append((directory.path, str(status), str(metrics.get("error", ""))))
                 continue
-            run = read_run(directory)
+            run = read_run(directory, metrics)
         except (OSError, UserError, LookupError, ValueError, TypeError) as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             others.append((directory.path, "unreadable", reason))
@@ -346,7 +346,7 @@ def _folders(path: str | Path) -> list[Path]:
 
 
 def _run_directories(folders: Iterable[Path]) -> Iterator[RunDirectory]:
-    """All runs in and below the folders, each once."""
+    """All runs in the folders and their sub-folders, each once."""
     seen = set()
     for folder in folders:
         for metrics_file in sorted(folder.glob("**/metrics.json")):
@@ -356,13 +356,18 @@ def _run_directories(folders: Iterable[Path]) -> Iterator[RunDirectory]:
                 yield RunDirectory(metrics_file.parent)
 
 
-def read_run(directory: RunDirectory) -> FinishedRun:
+def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
     """A completed run, from its files.
 
+    Args:
+        directory: the run directory.
+        metrics: the content of its metrics.json.
+
     Raises:
-        UserError: one of them is not what a run writes.
+        UserError: one of the files is not what a run writes.
     """
-    metrics, history = _checked_metrics(directory), directory.history()
+    _check_metrics(directory, metrics)
+    history = directory.history()
     if not all({"epoch", "seconds"} <= row.keys() for row in history):
         raise UserError(f"{directory.history_file}: a row lacks epoch or seconds")
     everything = flatten(modernised(directory.config()))
@@ -370,20 +375,14 @@ def read_run(directory: RunDirectory) -> FinishedRun:
     return FinishedRun(directory.path, settings, metrics, history, read_experiment(directory, metrics))
 
 
-def _checked_metrics(directory: RunDirectory) -> dict[str, Any]:
-    """The metrics of a run, those that are computed with being what they should be.
-
-    Raises:
-        UserError: one is not.
-    """
-    metrics = directory.metrics()
+def _check_metrics(directory: RunDirectory, metrics: dict[str, Any]) -> None:
+    """Raise UserError if a figure that a comparison uses is not of the kind that a run writes."""
     for name in ("seed", *FIGURES):
         if metrics.get(name) is not None and type(metrics[name]) not in (int, float):
             raise UserError(f"{directory.metrics_file}: {name} is no number")
     confusion = metrics.get("confusion")
     if confusion and not _is_confusion(confusion):
         raise UserError(f"{directory.metrics_file}: confusion is no table of counts for its classes")
-    return metrics
 
 
 def _is_confusion(confusion: Any) -> bool:
@@ -401,13 +400,13 @@ def _is_setting(key: str) -> bool:
 
 
 def _without_point(key: str, value: Any) -> Any:
-    """A value in which 1.0 is 1, where that means the same."""
+    """The value, with 1.0 as 1 if both mean the same."""
     is_whole = isinstance(value, float) and value.is_integer()
     return int(value) if is_whole and not NUMBERS_OR_SHARES.match(key) else value
 
 
 def read_experiment(directory: RunDirectory, metrics: dict[str, Any]) -> str | None:
-    """The preset among the words that a run was started with; None where there is none, or no record."""
+    """The preset among the words that a run was started with; None if there is none, or no record."""
     words = metrics.get("overrides")
     if words is None:  # a run from before version 0.2
         record = directory.path / ".hydra" / "overrides.yaml"
@@ -417,7 +416,7 @@ def read_experiment(directory: RunDirectory, metrics: dict[str, Any]) -> str | N
 
 
 def differing_keys(configurations: Iterable[Configuration]) -> list[str]:
-    """The keys whose values differ between configurations, or that only some have."""
+    """The keys whose values differ between configurations, or that only some of them have."""
     all_settings = [configuration.settings for configuration in configurations]
     keys = dict.fromkeys(key for settings in all_settings for key in settings)
     return [
@@ -428,7 +427,7 @@ def differing_keys(configurations: Iterable[Configuration]) -> list[str]:
 
 
 def label(configurations: list[Configuration]) -> None:
-    """Label each configuration by its preset or model and by how it differs from the others of that name."""
+    """Label each configuration with its preset or model, and with how it differs from others of that name."""
     alike: dict[tuple[str, str], list[Configuration]] = defaultdict(list)
     for configuration in configurations:
         alike[configuration.name, str(configuration.settings.get("datamodule.name", "?"))].append(configuration)
@@ -447,7 +446,7 @@ def _short(key: str) -> str:
 
 
 def incomparable(configurations: list[Configuration]) -> list[str]:
-    """A sentence for each condition under which figures do not compare."""
+    """A sentence for each condition that makes figures incomparable."""
     warnings = []
     for condition, keys in CONDITIONS.items():
         for key in keys:
@@ -465,7 +464,7 @@ def incomparable(configurations: list[Configuration]) -> list[str]:
 
 
 def _seeds(configuration: Configuration) -> str:
-    """How many seeds, and how many runs where some have the same."""
+    """The number of seeds, and that of runs if some share a seed."""
     number, runs = len(configuration.seeds), len(configuration.runs)
     return str(number) if number == runs else f"{number} in {runs} runs"
 

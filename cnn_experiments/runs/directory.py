@@ -1,14 +1,14 @@
 """A run directory: everything needed to resume, test, predict and compare one run.
 
 config.yaml             the resolved config
-metrics.json            status, figures, and the software and hardware they were made with
+metrics.json            status, figures, and the software and hardware that produced them
 history.csv             figures of each epoch
 checkpoints/best.ckpt   weights of the best epoch on the validation images
-checkpoints/last.ckpt   everything needed to resume, at the end of the last finished epoch
-test_predictions.npz    of each test image: its class, the predicted class, the score of its class
+checkpoints/last.ckpt   everything needed to resume after the last finished epoch
+test_predictions.npz    class, predicted class, and score of the correct class, of each test image
 events.out.tfevents.*   TensorBoard's
 train.log               what was printed
-.hydra/                 Hydra's own record, where the run was started from the command line
+.hydra/                 Hydra's own record, if the run was started from the command line
 """
 
 import csv
@@ -40,7 +40,7 @@ MOST_BYTES_OF_HISTORY = 2**26
 class RunDirectory:
     """The files of one run.
 
-    What is read from them is data: it is checked for its form and size, and nothing in it is executed or resolved.
+    What is read from them is data: its form and size are checked, and nothing in it is executed or resolved.
 
     Args:
         path: the directory; it need not exist yet.
@@ -84,7 +84,7 @@ class RunDirectory:
         return read_yaml(self.config_file)
 
     def metrics(self) -> dict[str, Any]:
-        """Status and figures; empty where there are none yet.
+        """Status and figures; empty if there are none yet.
 
         Raises:
             UserError: metrics.json is not what a run writes.
@@ -92,7 +92,7 @@ class RunDirectory:
         return read_json(self.metrics_file) if self.metrics_file.exists() else {}
 
     def history(self) -> list[dict[str, float]]:
-        """A row of figures for each finished epoch; none where there is no file. Figures not measured are left out.
+        """A row of figures for each finished epoch; empty if there is no file. Figures not measured are left out.
 
         Raises:
             UserError: history.csv is not what a run writes.
@@ -118,17 +118,17 @@ class RunDirectory:
         self.record(status="running", **metrics)
 
     def record(self, **metrics: Any) -> None:
-        """Add figures to metrics.json, or put them in the place of those of the same name."""
+        """Add figures to metrics.json, replacing those of the same name."""
         self.path.mkdir(parents=True, exist_ok=True)
         files.write_text(self.metrics_file, json.dumps({**self.metrics(), **metrics}, indent=2) + "\n")
 
     def write_predictions(self, labels: Any, predictions: Any, scores: Any) -> None:
-        """Write what the network made of each test image, in the order of the test set, to test_predictions.npz.
+        """Write the prediction for each test image, in the order of the test set, to test_predictions.npz.
 
         Args:
-            labels: integers (N,), the classes of the images; arrays or tensors on the CPU, like the others.
+            labels: integers (N,), the classes of the images; an array or a tensor on the CPU, like the others.
             predictions: integers (N,), the classes with the highest scores.
-            scores: floats (N,), what the network scored the right class.
+            scores: floats (N,), the scores of the correct classes.
         """
         import numpy as np
 
@@ -139,7 +139,7 @@ class RunDirectory:
         files.write_bytes(self.predictions_file, content.getvalue())
 
     def refuse_links(self) -> None:
-        """Raise where a file or folder that the run would write to is a symbolic link; the directory itself may be one.
+        """Raise if a file or folder that the run would write to is a symbolic link; the directory itself may be one.
 
         Raises:
             UserError: there is such a link.
@@ -151,17 +151,17 @@ class RunDirectory:
 
 
 def is_first_process() -> bool:
-    """Whether this process writes and prints, of those that torchrun or SLURM started together."""
+    """Whether this process is the one that writes and prints, of those that torchrun or SLURM started together."""
     return int(os.environ.get("RANK", os.environ.get("SLURM_PROCID", 0))) == 0
 
 
 def shown(directory: Path) -> str:
-    """A directory as the user would type it: relative to the current one where it lies in that."""
+    """A directory as the user would type it: relative to the current one if it is inside."""
     with suppress(ValueError):
         return str(directory.resolve().relative_to(Path.cwd()))
     return str(directory)
 
 
 def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:
-    """Figures with the seven digits that single precision has: 0.9893, not 0.989300012588501."""
+    """Figures rounded to the seven digits of single precision: 0.9893, not 0.989300012588501."""
     return {name: None if value is None else float(f"{value:.7g}") for name, value in figures.items()}

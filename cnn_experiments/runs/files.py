@@ -1,4 +1,4 @@
-"""Files that are written as a whole or not at all, and read only up to a size."""
+"""Writing files completely or not at all, and reading them only up to a size."""
 
 import os
 import secrets
@@ -8,9 +8,9 @@ from cnn_experiments.errors import UserError
 
 
 def write_bytes(file: Path, content: bytes) -> None:
-    """Write a file atomically: whoever reads it meanwhile sees the old content or the new one, never a part.
+    """Write a file atomically: a concurrent reader sees the old content or the new, never a part.
 
-    A symbolic link of that name is replaced by the file; what it points to is left alone.
+    A symbolic link of that name is replaced by the file; its target is not touched.
     """
     temporary = file.with_name(f".{file.name}.{secrets.token_hex(8)}")
     try:
@@ -32,10 +32,10 @@ def read_text(file: Path, most: int) -> str:
 
     Args:
         file: a file that may come from anybody.
-        most: how many bytes it may have.
+        most: the largest size in bytes.
 
     Raises:
-        UserError: it is missing, no ordinary file, larger than that, or no text.
+        UserError: it is missing, not a regular file, too large, or not text.
     """
     if not file.is_file():  # a pipe or a device would never end
         raise UserError(f"{file}: there is no such file")
@@ -50,7 +50,7 @@ def read_text(file: Path, most: int) -> str:
 
 
 def refuse_links(directory: Path, paths: list[Path]) -> None:
-    """Raise where one of the paths in a directory is a symbolic link, since writing to it would write elsewhere.
+    """Raise if one of the paths in a directory is a symbolic link: writing to it would write elsewhere.
 
     Raises:
         UserError: there is one.

@@ -1,4 +1,4 @@
-"""Figures as people write them, and tables of text for the terminal, for Markdown and for HTML."""
+"""Human-readable figures, and tables of text for the terminal, Markdown and HTML."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -10,12 +10,12 @@ if TYPE_CHECKING:
 
 
 def figure(value: float | None, form: str) -> str:
-    """A figure in a format, or nothing where there is none."""
+    """A formatted figure; empty if there is none."""
     return "" if value is None else format(value, form)
 
 
 def in_units(number: float | None) -> str:
-    """A large number with three digits: 1.58 G."""
+    """A large number with three significant digits: 1.58 G."""
     for unit, size in (("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if number is not None and number >= size:
             return f"{number / size:.3g} {unit}"
@@ -23,7 +23,7 @@ def in_units(number: float | None) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Seconds as people say them: 45 s, 12 min, 3.4 h."""
+    """Seconds in a readable unit: 45 s, 12 min, 3.4 h."""
     if seconds is None:
         return ""
     if seconds < 120:
@@ -32,7 +32,7 @@ def duration(seconds: float | None) -> str:
 
 
 def as_typed(key: str, value: Any) -> str:
-    """A setting's value as one would type it: floats with four digits, of classes only the name."""
+    """The value of a setting as one would type it: floats with four digits, classes by name only."""
     if key.endswith("_target_"):
         return str(value).rpartition(".")[2]
     if isinstance(value, list):
@@ -43,14 +43,14 @@ def as_typed(key: str, value: Any) -> str:
 
 
 def some_of(values: Sequence[str], most: int = 6) -> str:
-    """Two or more values in a sentence, not too many of them."""
+    """Two or more values as part of a sentence; of many, only the first."""
     if len(values) > most:
         return f"{', '.join(values[:most])} or one of {len(values) - most} others"
     return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
 def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> "Table":
-    """A table for rich to print; the first row is the heading."""
+    """A rich table; the first row is the heading."""
     from rich.markup import escape as without_markup
     from rich.table import Table
 
@@ -69,16 +69,16 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def in_markdown(text: str) -> str:
-    """Text in which Markdown sees neither the end of a cell nor HTML."""
+    """Text escaped for a cell of a Markdown table."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
 
 
 def html_table(headings: Iterable[str], rows: Iterable[str]) -> str:
-    """A table in HTML that scrolls sideways where it is wider than the page.
+    """A table in HTML that scrolls sideways if it is wider than the page.
 
     Args:
-        headings: text.
-        rows: each a ``<tr>`` element, see `html_row`.
+        headings: the texts of the headings.
+        rows: ``<tr>`` elements, see `html_row`.
     """
     heading = "".join(f"<th>{escape(name)}</th>" for name in headings)
     return f'<div class="wide"><table><thead><tr>{heading}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'

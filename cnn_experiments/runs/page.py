@@ -1,4 +1,4 @@
-"""A comparison as one page that needs no network: table, curves, accuracy against cost, confusion, by class."""
+"""A comparison as one page that works offline: table, curves, accuracy against cost, confusion, accuracy by class."""
 
 from collections import defaultdict
 from html import escape
@@ -28,7 +28,7 @@ code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
 
 
 def as_html(comparison: Comparison) -> str:
-    """The page."""
+    """The page as HTML."""
     parts = [
         f"<h1>{escape(comparison.title)}</h1>",
         *(f'<p class="warning">Careful, {escape(warning)}</p>' for warning in comparison.warnings),
@@ -44,7 +44,7 @@ def as_html(comparison: Comparison) -> str:
 
 
 def _of_completed_runs(comparison: Comparison) -> list[str]:
-    """Table, charts and matrices; nothing where no run completed."""
+    """Table, charts and matrices; empty if no run completed."""
     drawn = comparison.configurations[:MOST_CURVES]
     if not drawn:
         return []
@@ -73,7 +73,7 @@ def _of_completed_runs(comparison: Comparison) -> list[str]:
 
 
 def _main_table(comparison: Comparison, colours: list[str]) -> str:
-    """The table of all configurations, with the colours of those that are drawn."""
+    """The table of all configurations, with the colours of those in the charts."""
     rows = []
     for number, (name, *figures) in enumerate(comparison.rows()):
         swatch = f'<span class="swatch" style="background:{colours[number]}"></span>' if number < len(colours) else ""
@@ -94,7 +94,7 @@ def _not_completed(comparison: Comparison) -> list[str]:
 
 
 def _matrices(configurations: list[Configuration]) -> str:
-    """Of each configuration, how often each class was taken for each, over all its seeds."""
+    """The confusion matrix of each configuration, over all its seeds."""
     tables = []
     for configuration in configurations:
         confusion, names = _confusion_of(configuration)
@@ -113,7 +113,7 @@ def _matrices(configurations: list[Configuration]) -> str:
 
 
 def _matrix_row(name: str, counts: list[int]) -> str:
-    """Counts on a background that is the darker, the larger their share of the row."""
+    """Counts on a background that is darker the larger their share of the row."""
     total = max(1, sum(counts))
     cells = "".join(
         f'<td style="background:rgba(31,119,180,{count / total:.3f});'
@@ -124,7 +124,7 @@ def _matrix_row(name: str, counts: list[int]) -> str:
 
 
 def _accuracy_by_class(configurations: list[Configuration]) -> str:
-    """Of each configuration, the share of each class's test images that were classified correctly."""
+    """The share of each class's test images that each configuration classified correctly."""
     by_names: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for configuration in configurations:
         confusion, names = _confusion_of(configuration)
@@ -136,13 +136,13 @@ def _accuracy_by_class(configurations: list[Configuration]) -> str:
 
 
 def _settings_that_differ(comparison: Comparison) -> str:
-    """A row for each setting, a column for each configuration; nothing where the labels say all of it."""
+    """A row for each setting, a column for each configuration; empty if the labels say all of it."""
     heading, *settings = comparison.settings_rows() or [[]]
     return f"<h2>Settings that differ</h2>{html_table(heading, map(html_row, settings))}" if heading else ""
 
 
 def _confusion_of(configuration: Configuration) -> tuple[list[list[int]], list[str]]:
-    """Counts over all seeds, and the names of the classes; empty where a run has none."""
+    """Counts over all seeds, and the names of the classes; both empty if a run has none."""
     found = [run.metrics["confusion"] for run in configuration.runs if run.metrics.get("confusion")]
     if len(found) < len(configuration.runs) or any(one["classes"] != found[0]["classes"] for one in found):
         return [], []

@@ -1,4 +1,4 @@
-"""How a run came to be: with which software, from which commit, on which machine."""
+"""The provenance of a run: software versions, commit, machine."""
 
 import os
 import platform
@@ -23,11 +23,11 @@ CHECKOUT = Path(__file__).parents[2]  # of an installed wheel this is site-packa
 
 
 def provenance() -> dict[str, Any]:
-    """What is known of this installation and this machine without importing torch.
+    """A description of this installation and this machine, made without importing torch.
 
     Returns:
-        ``versions`` of Python and the packages that matter; ``commit`` of the package's checkout, and whether it was
-        ``clean``, both None where the package is installed or git is missing; ``operating_system``, ``processor``,
+        ``versions`` of Python and the relevant packages; ``commit`` of the package's checkout, and whether it was
+        ``clean``, both None if this is no checkout or git is missing; ``operating_system``, ``processor``,
         ``logical_cores``.
     """
     return {
@@ -40,7 +40,7 @@ def provenance() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python and of the installed ones among the packages that matter."""
+    """Versions of Python and of those relevant packages that are installed."""
     found = {"python": platform.python_version()}
     for name in DISTRIBUTIONS:
         try:
@@ -51,9 +51,9 @@ def versions() -> dict[str, str]:
 
 
 def commit_of(checkout: Path) -> dict[str, str | bool | None]:
-    """The commit of a checkout, and whether nothing in it differs from that; None where this is no checkout.
+    """The commit of a checkout, and whether it is clean; both None if it is no checkout.
 
-    Ignored files do not count; new ones do.
+    Untracked files make it unclean, ignored ones do not.
     """
     nothing: dict[str, str | bool | None] = {"commit": None, "clean": None}
     if not (checkout / ".git").exists():  # or git would find the repository of a folder further up
@@ -72,7 +72,7 @@ def commit_of(checkout: Path) -> dict[str, str | bool | None]:
 
 
 def processor() -> str:
-    """What the processor is called; its architecture where the system does not say."""
+    """The name of the processor; its architecture if the system does not tell the name."""
     if platform.system() == "Linux":
         try:
             found = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
@@ -91,11 +91,11 @@ def processor() -> str:
 
 
 def differences(then: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """How the software of a run differs from that of now, a sentence for each difference.
+    """A sentence for each difference between the software of a run and the present one.
 
     Args:
-        then: the run's ``metrics.json``, which may come from anybody and may lack everything.
-        now: what `provenance` says.
+        then: the run's ``metrics.json``, which may come from anybody and may lack any entry.
+        now: the result of `provenance`.
     """
     recorded, present = then.get("versions"), now["versions"]
     sentences = []
@@ -118,5 +118,5 @@ def _differences_of_commit(then: Mapping[str, Any], now: Mapping[str, Any]) -> l
 
 
 def _as_word(value: Any) -> str:
-    """A received value on its way to the terminal: short, without control characters."""
+    """A received value, made safe for the terminal: short, without control characters."""
     return re.sub(r"[^\w.+!-]", "?", str(value))[:60]

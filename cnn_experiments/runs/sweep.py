@@ -1,4 +1,4 @@
-"""The record of a sweep, from which it is resumed after an interruption, and the names of its jobs' folders."""
+"""The record of a sweep, from which it is resumed after an interruption, and the folder names of its jobs."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,18 +20,24 @@ MACHINE_GROUPS = ("launcher", "hydra.launcher", "hydra/launcher", "hydra.sweeper
 # Whose code may run is for the user to say each time, not for a file.
 TRUST = "trust"
 # Words for Hydra that the record may hold on resuming. They are not taken from it: they follow from the folder and
-# from what is missing.
-FOLLOWING = ("hydra.sweep.dir", "hydra.run.dir", "hydra.sweeper.n_trials", "hydra.sweeper.sampler.seed")
+# from what is missing. Hydra itself adds the mode to what was typed.
+FOLLOWING = (
+    "hydra.mode",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "hydra.sweeper.n_trials",
+    "hydra.sweeper.sampler.seed",
+)
 
 
 @dataclass
 class Record:
-    """How a sweep was begun.
+    """How a sweep was started.
 
     Args:
-        task: words that set something for its jobs, as they were typed.
+        task: words that set something for its jobs, as typed.
         hydra: words for Hydra.
-        search: of a search, the number of ``trials`` and the ``seed`` of its sampler; empty otherwise.
+        search: for a search, the number of ``trials`` and the ``seed`` of its sampler; otherwise empty.
     """
 
     task: list[str]
@@ -47,13 +53,13 @@ def is_sweep(folder: str | Path) -> bool:
 def write_record(
     folder: Path, task: Iterable[str], hydra: Iterable[str], search: Mapping[str, int | None] | None = None
 ) -> None:
-    """Write how a sweep was begun into its folder, unless that is recorded there already.
+    """Record how a sweep was started in its folder, unless that is already recorded.
 
     Args:
-        folder: the sweep's.
+        folder: the folder of the sweep.
         task: words of the command line that set something for its jobs.
         hydra: words of the command line for Hydra.
-        search: of a search, the number of ``trials`` and the ``seed`` of its sampler.
+        search: for a search, the number of ``trials`` and the ``seed`` of its sampler.
     """
     if is_sweep(folder):
         return
@@ -65,10 +71,10 @@ def write_record(
 
 
 def read_record(folder: str | Path) -> Record:
-    """How the sweep in a folder was begun.
+    """Read how the sweep in a folder was started.
 
     Raises:
-        UserError: its record is not what `write_record` writes.
+        UserError: its record is not of the form that `write_record` writes.
     """
     file = Path(folder) / RECORD
     begun = read_yaml(file)
@@ -87,16 +93,16 @@ def _words(file: Path, words: Any) -> list[str]:
 def words_of_resumed_sweep(folder: str | Path, typed: Sequence[str]) -> list[str]:
     """The command line that resumes a sweep in its folder.
 
-    Its jobs find their own folders again: those that are complete are left as they are, the others are resumed. A
-    search makes as many new trials as it lacks, and its sampler knows those that are complete.
+    Each job finds its own folder again: completed jobs are left as they are, the others are resumed. A search makes as
+    many new trials as it lacks, and its sampler knows the completed ones.
 
     Args:
-        folder: the sweep's, as the user gave it.
-        typed: what else the user typed.
+        folder: the folder of the sweep, as the user gave it.
+        typed: the other words that the user typed.
 
     Raises:
-        UserError: something was typed that would make it another sweep; or the folder holds what no sweep writes
-            there, such as settings for Hydra itself or links to other places.
+        UserError: something was typed that would make it another sweep; or the folder holds what no sweep writes,
+            such as settings for Hydra itself or links to other places.
     """
     if not is_sweep(folder):
         raise UserError(
@@ -114,7 +120,7 @@ def words_of_resumed_sweep(folder: str | Path, typed: Sequence[str]) -> list[str
 
 
 def _paths_that_jobs_write_to(folder: Path) -> list[Path]:
-    """All in the folder, but what lies in hidden folders: submitit keeps links there."""
+    """Everything in the folder except inside hidden folders, where submitit keeps links."""
     paths = []
     for path in sorted(folder.iterdir()):
         paths.append(path)
@@ -128,7 +134,7 @@ def _key(word: str) -> str:
 
 
 def _why_refused(word: str) -> str:
-    """Why a word from a record, which may come from anybody, is not used; empty where it is."""
+    """Why a word from a record, which may come from anybody, is refused; empty if it is not."""
     key, _, value = word.partition("=")
     key = key.lstrip("+~")
     if not re.fullmatch(r"[\w./@:-]+", key) or key.startswith("-"):
@@ -146,7 +152,7 @@ def _why_refused(word: str) -> str:
 
 
 def _check_typed(word: str, record: Record, folder: str | Path) -> None:
-    """Raise UserError where a word that was typed would make a resumed sweep another one."""
+    """Raise UserError if a word that was typed would make a resumed sweep another one."""
     key = _key(word)
     is_typed_again = word in record.task or (word in record.hydra and key not in FOLLOWING)
     if word.startswith("-") or key in MACHINE_KEYS or _is_in(key, (*MACHINE_GROUPS, TRUST)) or is_typed_again:
@@ -162,7 +168,7 @@ def _is_in(key: str, groups: Iterable[str]) -> bool:
 
 
 def _check_typed_again(record: Record, typed: Sequence[str], folder: str | Path) -> None:
-    """Raise UserError where the record holds words that are not taken from a file and were not typed again."""
+    """Raise UserError if the record holds words that must not come from a file and were not typed again."""
     file = Path(folder) / RECORD
     for word in record.task:
         if (reason := _why_refused(word)) and word not in typed:
@@ -178,7 +184,7 @@ def _check_typed_again(record: Record, typed: Sequence[str], folder: str | Path)
 
 
 def _words_of_hydra(folder: str | Path, record: Record, typed: Sequence[str]) -> list[str]:
-    """Where the sweep writes; of a search, how many trials it lacks, and a seed with which it draws others."""
+    """Words for the sweep's folder and, for a search, for the trials that it lacks and a new seed of its sampler."""
     # In Hydra's quotes, backslashes are doubled only where a quote follows.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(folder))
     words = [f"hydra.sweep.dir='{quoted}'"]
@@ -203,9 +209,9 @@ def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> st
     """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
 
     Args:
-        number: the job's.
-        folder: the sweep's, with its record.
-        overrides: all words that are set for this job; those that were typed as they are have not been swept.
+        number: the number of the job.
+        folder: the folder of the sweep, with its record.
+        overrides: all words that are set for this job; those that were typed in the same form were not swept.
     """
     typed = read_record(folder).task
     swept = [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]

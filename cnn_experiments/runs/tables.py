@@ -9,7 +9,7 @@ from cnn_experiments.runs.page import as_html
 
 
 def print_comparison(comparison: Comparison) -> None:
-    """Print the table, what does not compare, and what did not complete."""
+    """Print the table, the reasons why figures are not comparable, and the runs that did not complete."""
     from rich.console import Console
 
     console = Console()
@@ -22,7 +22,7 @@ def print_comparison(comparison: Comparison) -> None:
 
 
 def as_markdown(comparison: Comparison) -> str:
-    """The same as Markdown, with the settings that differ."""
+    """The comparison as Markdown, with the settings that differ."""
     lines = [f"# {in_markdown(comparison.title)}", ""]
     if comparison.configurations:
         lines += markdown_table([comparison.headings(), *comparison.rows()])

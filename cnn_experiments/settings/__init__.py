@@ -1,1 +1,1 @@
-"""Typed settings: from a config in plain containers to objects that say what a run is. Needs no torch."""
+"""Typed settings: from a config in plain containers to objects that define a run. Needs no torch."""

@@ -1,9 +1,9 @@
 """The list of classes that a config may name.
 
-A ``_target_`` is looked up here and never imported by the name that a config brings: what comes out of a checkpoint, a
-run directory or an archive is data, and data must not choose what runs. The list holds
+A ``_target_`` is looked up here and never imported by the name that a config holds: a checkpoint, a run directory or an
+archive is data, and data must not decide which code runs. The list holds
 
-- the classes that the files of this installation's own ``conf/`` name, each for its own place in the config;
+- the classes that the files of this installation's own ``conf/`` name, each for its place in the config;
 - the optimizers of ``torch.optim``;
 - the classes defined in modules that the user trusts by name (``trust=my_networks``).
 """
@@ -33,7 +33,7 @@ class KnownClasses:
 
     Args:
         config_folders: folders of this installation's own configs.
-        trusted: names of modules whose classes may be named, too.
+        trusted: names of further modules whose classes may be named.
 
     Raises:
         UserError: a trusted module cannot be found.
@@ -52,11 +52,11 @@ class KnownClasses:
         """The class that a ``_target_`` means.
 
         Args:
-            target: what the config says.
-            place: where it says so, one of `PLACES`.
+            target: the value of ``_target_``.
+            place: where in the config it stands, one of `PLACES`.
 
         Raises:
-            UserError: it is not in the list; the message says how a user's own class gets there.
+            UserError: it is not in the list; the message says how to allow a class of one's own.
         """
         if isinstance(target, str):
             if target in self.names[place]:
@@ -74,7 +74,7 @@ class KnownClasses:
 
 
 def targets_in(folder: Path) -> Iterator[tuple[str, str]]:
-    """Place and name of every class that the files of a config folder name in one of the `PLACES`."""
+    """Place and name of each class that a file in a config folder names at one of the `PLACES`."""
     for file in folder.rglob("*.yaml"):
         text = file.read_text(encoding="utf-8")
         if "_target_" not in text:
@@ -102,7 +102,7 @@ def _optimizers() -> dict[str, Callable[..., Any]]:
 
 
 def _classes_of(module: ModuleType) -> dict[str, Callable[..., Any]]:
-    """The classes that a module or its parts define, by both names that a config may use for each."""
+    """The classes that a module or its submodules define, under both names that a config may use for each."""
     own = (module.__name__, f"{module.__name__}.")
     found: dict[str, Callable[..., Any]] = {}
     for name, value in vars(module).items():
@@ -124,7 +124,7 @@ def _import_trusted(name: str) -> ModuleType:
 
 
 def _import(name: str) -> ModuleType:
-    """Import a module, from the present folder too: a console script does not look there by itself."""
+    """Import a module, also from the current folder, where a console script does not look by itself."""
     here = str(Path.cwd())
     added = here not in sys.path
     if added:

@@ -1,7 +1,7 @@
 """From a config group to an object: a constructor's signature says which keys the group may hold, and which values.
 
-Every value is checked against the annotation of the parameter of its name. A range is therefore written once, at the
-parameter it belongs to, and a wrong value is refused with its key before anything is built.
+Every value is checked against the annotation of the parameter of the same name. A range is therefore written once, at
+its parameter, and a wrong value is refused, with its key, before anything is built.
 """
 
 import dataclasses
@@ -23,12 +23,12 @@ Built = TypeVar("Built")
 
 @dataclass(frozen=True)
 class Constructor(Generic[Built]):
-    """A class (or function) and the checked arguments to call it with.
+    """A class (or function), and checked arguments to call it with.
 
     Args:
-        target: what is called.
-        arguments: its arguments, each of the type that its parameter's annotation asks for.
-        path: the config group they come from, for messages, e.g. ``model``.
+        target: the class.
+        arguments: its arguments, each of the type that the parameter's annotation asks for.
+        path: the config group that they come from, for messages, e.g. ``model``.
     """
 
     target: Callable[..., Built]
@@ -39,10 +39,10 @@ class Constructor(Generic[Built]):
         """Build the object.
 
         Args:
-            more: arguments that no config can hold, such as the parameters that an optimizer updates.
+            more: arguments that a config cannot hold, such as the parameters that an optimizer updates.
 
         Raises:
-            UserError: the constructor refused a value. Any other error inside it is raised as it is.
+            UserError: the constructor refused a value. Any other error inside it is raised unchanged.
         """
         try:
             return self.target(**self.arguments, **more)
@@ -55,16 +55,16 @@ class Constructor(Generic[Built]):
 def constructor(
     target: Callable[..., Built], settings: Mapping[str, Any], path: str, later: Collection[str] = ()
 ) -> Constructor[Built]:
-    """Check settings against the signature of what they are for.
+    """Check settings against the signature of the class that they are for.
 
     Args:
         target: a class or function.
-        settings: values by the names of its parameters.
-        path: where they stand in the config, for messages.
-        later: names of parameters that are given when the object is built.
+        settings: values by parameter name.
+        path: where they are in the config, for messages.
+        later: names of parameters whose arguments are given when the object is built.
 
     Raises:
-        UserError: a key is no parameter, a value does not fit its annotation, or a parameter without a default is
+        UserError: a key is not a parameter, a value does not fit its annotation, or a parameter without a default is
             missing.
     """
     arguments = check(target, settings, path)
@@ -76,10 +76,10 @@ def constructor(
 
 
 def check(target: Callable[..., Any], settings: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """The settings, each converted to the type of the parameter of its name.
+    """The settings, each converted to the type of the parameter of the same name.
 
     Raises:
-        UserError: a key is no parameter of the target, or its value does not fit.
+        UserError: a key is not a parameter of the target, or its value does not fit.
     """
     annotations = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
     parameters = inspect.signature(target).parameters.values()
@@ -89,10 +89,9 @@ def check(target: Callable[..., Any], settings: Mapping[str, Any], path: str) ->
 
 
 def is_refusal(error: Exception, target: Callable[..., Any]) -> bool:
-    """Whether an error is a constructor's way to refuse a value: raised by a ``raise`` in the target's own package.
+    """Whether a constructor raised an error to refuse a value: with a ``raise`` in the target's own package.
 
-    A ValueError that comes from elsewhere (``int("x")`` inside a constructor) is a mistake in the code, and its
-    traceback should be seen.
+    A ValueError from elsewhere (``int("x")`` inside a constructor) is a bug, and its traceback should be shown.
     """
     innermost: TracebackType | None = error.__traceback__
     while innermost is not None and innermost.tb_next is not None:
@@ -114,10 +113,10 @@ def refuse_unknown(keys: Iterable[str], known: Iterable[str], path: str) -> None
 
 
 def convert(value: Any, annotation: Any, key: str) -> Any:
-    """The value as the annotation's type.
+    """The value, converted to the annotation's type.
 
     Raises:
-        UserError: it does not fit; the message names the key and what would fit.
+        UserError: it does not fit; the message names the key and says what would fit.
     """
     for part in (annotation, *typing.get_args(annotation)):
         if dataclasses.is_dataclass(part) and isinstance(value, Mapping):
@@ -133,7 +132,7 @@ def convert(value: Any, annotation: Any, key: str) -> Any:
 
 
 def _explain(error: ValidationError, value: Any, key: str) -> str:
-    """One sentence for all that a validation found wrong with a value."""
+    """One sentence for everything that validation found wrong with a value."""
     details = error.errors(include_url=False, include_context=False)
     inner_keys = value.keys() if isinstance(value, Mapping) else ()
     where = {".".join(str(part) for part in detail["loc"] if part in inner_keys) for detail in details}

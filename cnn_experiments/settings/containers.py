@@ -5,7 +5,7 @@ from typing import Any
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """The leaves of nested settings with their dotted keys: ``model.optimizer.lr``."""
+    """The leaves of nested settings, with dotted keys such as ``model.optimizer.lr``."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from flatten(value, f"{prefix}{key}.")
@@ -14,7 +14,7 @@ def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def select(config: Mapping[str, Any], key: str) -> Any:
-    """The value of a dotted key; None where a part of the key is missing."""
+    """The value of a dotted key; None if a part of the key is missing."""
     value: Any = config
     for part in key.split("."):
         value = value.get(part) if isinstance(value, Mapping) else None

@@ -1,6 +1,6 @@
-"""Names that configs had before version 0.2: they keep working until 0.3.
+"""Names of keys and classes from before version 0.2. On the command line they keep working until 0.3.
 
-Run directories and checkpoints are read with their old names for good.
+Run directories and checkpoints with old names can always be read.
 """
 
 import re
@@ -27,7 +27,7 @@ ARTICLE_KEYS = {key for _, keys in ARTICLE.values() for key in keys}
 
 
 def modernised(config: Mapping[str, Any]) -> dict[str, Any]:
-    """A config with today's names for its keys and classes."""
+    """A config with the current names of keys and classes."""
     config = dict(config)
     for old, new in KEYS.items():
         group, _, name = old.rpartition(".")
@@ -43,7 +43,7 @@ def modernised(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_articles_network(config: dict[str, Any]) -> dict[str, Any]:
-    """The article's network where its keys are set; without them where they describe the paper's."""
+    """The config of the article's network if its keys are set; without these keys if they describe the paper's."""
     model = config.get("model")
     target = model.get("_target_") if isinstance(model, Mapping) else None
     if not isinstance(model, Mapping) or not isinstance(target, str) or target not in ARTICLE:
@@ -56,10 +56,10 @@ def _with_articles_network(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def modernised_word(word: str) -> tuple[str, str]:
-    """A word of the command line with today's name for its key, and a hint where it had an old one.
+    """A word of the command line with the current name of its key, and a hint if it had an old one.
 
     Returns:
-        The word; and a sentence for the user, or nothing.
+        The word, and a sentence for the user, which may be empty.
     """
     match = re.fullmatch(r"(\+{0,2})([\w.]+)=(.*)", word, re.DOTALL)
     if match is None:

@@ -1,4 +1,4 @@
-"""What a run is, as one typed object: read from a config once, at the door, and handed on in parts."""
+"""The settings of a run as one typed object: read from a config once, and passed on in parts."""
 
 import inspect
 import math
@@ -35,15 +35,15 @@ class Schedule:
     """The learning rate over the course of training, as a share of the optimizer's ``lr``.
 
     Args:
-        warmup: share of all steps during which it rises linearly from 0.
-        decay: ``cosine`` (falls to 0 at the last step) or ``constant``.
+        warmup: share of all steps during which the rate rises linearly from 0.
+        decay: ``cosine`` (falling to 0 at the last step) or ``constant``.
     """
 
     warmup: Annotated[float, Ge(0), Le(1)]
     decay: Literal["cosine", "constant"]
 
     def share(self, step: int, steps: float) -> float:
-        """Share of the learning rate at a step, counted from 0, of `steps` in all."""
+        """Share of the learning rate at a step, counted from 0, out of `steps`."""
         rising = self.warmup * steps
         if step < rising:
             return (step + 1) / (rising + 1)
@@ -60,7 +60,7 @@ class TrainingSettings:
         optimizer: makes the optimizer; call it with ``params=``.
         schedule: the learning rate over the course of training.
         compile: whether to run the network through ``torch.compile``.
-        channels_last: whether feature maps lie in memory channel by channel of each pixel (NHWC).
+        channels_last: whether feature maps are stored with the channels of each pixel together (NHWC).
     """
 
     optimizer: "Constructor[Optimizer]"
@@ -71,13 +71,13 @@ class TrainingSettings:
 
 @dataclass(frozen=True)
 class ModelSettings:
-    """Which network: its name in tables and folders, and its constructor (None: given as an object)."""
+    """The network: its name in tables and folders, and its constructor (None if it was given as an object)."""
 
     name: str
     network: "Constructor[nn.Module] | None"
 
     def build(self) -> "nn.Module":
-        """A network with its first weights, drawn from torch's global random state.
+        """A network with initial weights, drawn from torch's global random state.
 
         Raises:
             UserError: it was given from Python, or its constructor refused a value.
@@ -92,12 +92,12 @@ class ModelSettings:
 
 @dataclass(frozen=True)
 class DataSettings:
-    """Which data set: its name, what networks need to know of it, and its constructor (None: given as an object).
+    """The data set: its name, what networks need to know of it, and its constructor (None: given as an object).
 
     Args:
-        name: in tables and folders.
+        name: its name in tables and folders.
         num_classes: number of classes.
-        channels: colours of the images.
+        channels: number of channels of the images.
         image_size: side of the images that the network gets, in pixels.
         data: makes the data set.
     """
@@ -117,8 +117,8 @@ class DataSettings:
         """The data set.
 
         Raises:
-            UserError: it was given from Python; or the constructor refused a value; or it has other classes or images
-                than the config says.
+            UserError: it was given from Python, its constructor refused a value, or its classes are not those that the
+                config says.
         """
         if self.data is None:
             raise UserError(
@@ -136,16 +136,16 @@ class DataSettings:
 
 @dataclass(frozen=True)
 class TrainerSettings:
-    """How long, on what and how precisely.
+    """How long to train, on what hardware and in what precision.
 
     Args:
         gpus: None for a GPU if there is one, 0 for the CPU, a number of GPUs, -1 for all, or a list of their numbers.
-        devices: processes, where it is the CPU.
-        precision: one of Lightning's, or ``auto``.
-        num_nodes: machines.
+        devices: number of processes, on the CPU.
+        precision: one of Lightning's names, or ``auto``.
+        num_nodes: number of machines.
         limit_test_batches: a number of batches to test on, or a share from 0.0 to 1.0; None for all.
-        fast_dev_run: whether to run one batch of everything (or this many) and keep nothing.
-        lightning: all keys of Lightning's Trainer, the above among them; the Trainer judges them.
+        fast_dev_run: whether to run only one batch (or this many) of each part.
+        lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
     gpus: GPUs
@@ -159,17 +159,17 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """All that a run depends on.
+    """Everything that a run depends on.
 
     Args:
-        seed: where all randomness comes from.
+        seed: the origin of all randomness.
         model: the network.
         training: how it is trained.
         datamodule: the data set.
-        trainer: how long, on what and how precisely.
+        trainer: how long to train, on what hardware and in what precision.
         logging: what TensorBoard shows of each layer.
-        config: what these were read from, in plain containers; for the record.
-        overrides: the words that were typed to get it; for the record.
+        config: the config that these were read from, in plain containers; for the record.
+        overrides: the words that were typed; for the record.
     """
 
     seed: int
@@ -187,20 +187,20 @@ class Settings:
         return self.datamodule.input_shape
 
     def network(self) -> "nn.Module":
-        """A network with its first weights; see `ModelSettings.build`."""
+        """A network with initial weights; see `ModelSettings.build`."""
         return self.model.build()
 
 
 def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: tuple[str, ...] = ()) -> Settings:
-    """Check a config, once for all who use it.
+    """Check a config and turn it into settings.
 
     Args:
-        config: in plain containers, its interpolations resolved; with the names of today or of an earlier version.
-        classes: those that it may name.
-        overrides: the words that were typed to get it.
+        config: the config in plain containers, interpolations resolved; names of earlier versions are understood.
+        classes: the classes that it may name.
+        overrides: the words that were typed.
 
     Raises:
-        UserError: a key is unknown or missing, or a value is of the wrong type, out of range or names an unknown class.
+        UserError: a key is unknown or missing, or a value is wrong: its type, its range, or a class that is not known.
     """
     config = {key: value for key, value in modernised(config).items() if key in GROUPS}
     for group in ("model", "datamodule", "trainer", "logging"):
@@ -227,7 +227,7 @@ def _read_group(
 
 
 def read_model(group: Mapping[str, Any], classes: KnownClasses) -> tuple[ModelSettings, TrainingSettings]:
-    """The config group ``model``: the network's part, and that of its training.
+    """Read the config group ``model``: the settings of the network, and those of its training.
 
     Raises:
         UserError: a key is unknown or missing, or a value is wrong.
@@ -247,9 +247,9 @@ def read_model(group: Mapping[str, Any], classes: KnownClasses) -> tuple[ModelSe
 
 
 def read_data(group: Mapping[str, Any], classes: KnownClasses) -> DataSettings:
-    """The config group ``datamodule``.
+    """Read the config group ``datamodule``.
 
-    Keys that describe the data are given to the constructor where it has such a parameter.
+    Keys that describe the data are passed to the constructor if it has such parameters.
 
     Raises:
         UserError: a key is unknown or missing, or a value is wrong.

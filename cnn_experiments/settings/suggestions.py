@@ -1,13 +1,13 @@
-"""What somebody may have meant who mistyped a word."""
+"""Suggestions for mistyped words."""
 
 import difflib
 from collections.abc import Iterable
 
 
 def suggest(word: str, known: Iterable[str], only_alike: bool = False) -> str:
-    """A sentence that names the known words most like the given one, or all of them where none is like it.
+    """A sentence that names the known words most similar to the given one, or all of them if none is similar.
 
-    With `only_alike` it says nothing where none is like it, and ends with a space where it says something.
+    With `only_alike`, the result is empty if none is similar, and ends with a space otherwise.
     """
     known = sorted(set(known))
     alike = difflib.get_close_matches(word, known, n=3, cutoff=0.6)

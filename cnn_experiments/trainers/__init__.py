@@ -1,4 +1,4 @@
 """Training: the one LightningModule, the one LightningDataModule, the Trainer and its callbacks.
 
-This is the only room that knows Lightning. `fit.py` tells what training is from beginning to end.
+This is the only room that knows Lightning. `fit.py` shows a training run from beginning to end.
 """

@@ -1,4 +1,4 @@
-"""What is written while a network trains: checkpoints, the figures of each epoch, what the layers do."""
+"""Callbacks that write while a network trains: checkpoints, the figures of each epoch, what the layers do."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 class BestAndLast(Checkpoint):
-    """Writes ``best.ckpt``, the weights of the best validation, and ``last.ckpt``, all of the last finished epoch.
+    """Writes ``best.ckpt``, the weights of the best validation, and ``last.ckpt``, the state after the last epoch.
 
     Args:
         directory: the run directory.
@@ -64,9 +64,9 @@ class BestAndLast(Checkpoint):
 
 
 class EpochReport(Callback):
-    """Measures training time, without validation and pictures; prints, logs and keeps the figures of each epoch.
+    """Measures training time, without validation and pictures; prints, logs and records the figures of each epoch.
 
-    ``history.csv`` has a line for each epoch; ``seconds`` there are of all training so far.
+    ``history.csv`` has a row for each epoch; its ``seconds`` are those of all training so far.
 
     Args:
         directory: the run directory.
@@ -95,7 +95,7 @@ class EpochReport(Callback):
 
     @property
     def images_per_second(self) -> float:
-        """Training images a second over the whole run, in all processes."""
+        """Training images per second over the whole run, in all processes."""
         return self.images / self.seconds if self.seconds else 0.0
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -114,7 +114,7 @@ class EpochReport(Callback):
         self.stop_the_clock()
 
     def stop_the_clock(self) -> None:
-        """Count the time since the clock was started, once the GPU has finished what it was given."""
+        """Count the time since the clock was started, once the GPU has finished its work."""
         if self._since is not None:
             if torch.cuda.is_available():
                 torch.cuda.synchronize()
@@ -147,7 +147,7 @@ class EpochReport(Callback):
         )
 
     def as_csv(self) -> str:
-        """The figures of each epoch, as ``history.csv`` holds them."""
+        """The figures of each epoch, as the text of ``history.csv``."""
         text = io.StringIO()
         writer = csv.DictWriter(text, self.COLUMNS, lineterminator="\n")
         writer.writeheader()
@@ -156,10 +156,10 @@ class EpochReport(Callback):
 
 
 def number(value: Any, what: str, least: float = 0.0, most: float = float("inf")) -> float:
-    """A number from a checkpoint, which is data and not to be believed.
+    """Check a number from a checkpoint, which may come from anybody.
 
     Raises:
-        UserError: it is none, or out of range.
+        UserError: it is not a number, or out of range.
     """
     value = value.item() if isinstance(value, torch.Tensor) and value.numel() == 1 else value
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value <= most:
@@ -168,7 +168,7 @@ def number(value: Any, what: str, least: float = 0.0, most: float = float("inf")
 
 
 def as_figure(name: str, value: Any) -> int | float | None:
-    """A figure of a history that came out of a checkpoint."""
+    """Check a figure of a history that was read from a checkpoint."""
     if value is None:
         return None
     figure = number(value, name)
@@ -176,18 +176,18 @@ def as_figure(name: str, value: Any) -> int | float | None:
 
 
 class DashboardCallback(Callback):
-    """Says when the dashboard writes what.
+    """Decides when the dashboard writes what.
 
     Args:
-        dashboard: what is written.
-        hardware: what the network computes on.
+        dashboard: the dashboard.
+        hardware: the hardware that the network computes on.
     """
 
     def __init__(self, dashboard: Dashboard, hardware: Hardware) -> None:
         self.dashboard, self.hardware = dashboard, hardware
 
     def is_due(self, trainer: pl.Trainer) -> bool:
-        """Whether this epoch is written: by the first process, every so many epochs and at the end."""
+        """Whether to write this epoch: in the first process, every few epochs and at the end."""
         last = trainer.current_epoch + 1 == trainer.max_epochs or trainer.should_stop
         return trainer.is_global_zero and self.dashboard.is_due(trainer.current_epoch, last)
 
@@ -219,6 +219,6 @@ class DashboardCallback(Callback):
 
 
 def writer_of(trainer: pl.Trainer) -> SummaryWriter:
-    """TensorBoard's writer of a run."""
+    """The TensorBoard writer of a run."""
     writer: SummaryWriter = trainer.logger.experiment  # type: ignore[union-attr]
     return writer

@@ -28,18 +28,18 @@ class LossAndAccuracy(Metric):
             self.add_state(sum_of, torch.tensor(0.0), dist_reduce_fx="sum")
 
     def update(self, loss: Tensor, right: Tensor, images: int) -> None:
-        """Add a batch: its mean loss, the number of right answers and the number of images."""
+        """Add a batch: its mean loss, the number of correct predictions and the number of images."""
         self.loss += loss * images
         self.right += right
         self.images += images
 
     def compute(self) -> dict[str, Tensor]:
-        """``loss`` and ``accuracy`` of all that was added."""
+        """``loss`` and ``accuracy`` over everything that was added."""
         return {"loss": self.loss / self.images, "accuracy": self.right / self.images}
 
 
 class Confusion(Metric):
-    """How often each class (row) was taken for each (column), over many batches and all processes."""
+    """How often each class (row) was classified as each (column), over many batches and all processes."""
 
     full_state_update = False
     counts: Tensor
@@ -59,7 +59,7 @@ class Confusion(Metric):
 
 
 def right_answers(scores: Tensor, labels: Tensor) -> Tensor:
-    """How many of the highest scores (N, classes) are those of the labels (N,)."""
+    """The number of images whose highest score (N, classes) is that of their label (N,)."""
     return (scores.argmax(1) == labels).sum()
 
 
@@ -67,10 +67,11 @@ class Classifier(pl.LightningModule):
     """A network in training.
 
     Args:
-        network: any module from images (N, C, H, W) to scores (N, num_classes). While training it may give a tuple,
-            its own scores first; then it needs a method ``loss(output, labels)``, which otherwise is cross-entropy.
+        network: any module from images (N, C, H, W) to scores (N, num_classes). In training it may return a tuple
+            that begins with its scores; it then needs a method ``loss(output, labels)``. Without one, the loss is
+            cross-entropy.
         training: optimizer, schedule, compilation and memory format.
-        seed: where dropout and random changes of images come from.
+        seed: what dropout and augmentation are drawn from.
         num_classes: number of classes.
     """
 
@@ -86,7 +87,7 @@ class Classifier(pl.LightningModule):
         self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
 
     def forward(self, images: Tensor) -> Any:
-        """What the network gives for images (N, C, H, W)."""
+        """The output of the network for images (N, C, H, W)."""
         return self.network(images)
 
     def setup(self, stage: str) -> None:
@@ -112,7 +113,7 @@ class Classifier(pl.LightningModule):
         return loss * self.weight_of(len(labels))
 
     def weight_of(self, images: int) -> float | Tensor:
-        """Weight of this process's loss in the mean over processes, so that every image of a batch counts the same."""
+        """Weight of this process's loss in the mean over processes, such that all images of a batch count equally."""
         if self.trainer.world_size == 1 or not self.trainer.is_last_batch:
             return 1.0
         local = torch.tensor(float(images), device=self.device)
@@ -120,7 +121,7 @@ class Classifier(pl.LightningModule):
         return images * self.trainer.world_size / of_all
 
     def log_training(self) -> None:
-        """Write the means over the steps since the last time, in all processes.
+        """Log the means over the steps since the last call, in all processes.
 
         Raises:
             ExperimentError: the loss is no longer a number.

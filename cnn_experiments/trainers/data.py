@@ -1,4 +1,4 @@
-"""The one LightningDataModule: serves any data set to Lightning's Trainer."""
+"""The one LightningDataModule: provides any data set to Lightning's Trainer."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Training, from the settings to the record of what came of it."""
+"""Training, from the settings to the record of the results."""
 
 import logging
 import os
@@ -46,18 +46,18 @@ def train(
 
     Args:
         settings: what to train on what, and how.
-        directory: the run directory; what it holds of this run already is continued.
-        network: a network to train in place of the one that the settings name.
+        directory: the run directory; a run that it holds already is continued.
+        network: a network to train instead of the one that the settings name.
         data: a data set to train on, likewise.
         log_config: how the first of several processes prints and logs, for `logging.config.dictConfig`.
 
     Returns:
-        The run. Its directory says ``completed``; where an error is raised, ``failed`` or ``interrupted``, unless
+        The run. Its recorded status is ``completed``; if an error is raised, ``failed`` or ``interrupted``, unless
         nothing had been written yet.
 
     Raises:
         UserError: a setting is wrong; nothing has been loaded or written.
-        ExperimentError: data cannot be fetched, or the training diverged.
+        ExperimentError: the data cannot be downloaded, or the training diverged.
         KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     files = RunDirectory(directory)
@@ -78,7 +78,7 @@ def train(
 
 @contextmanager
 def status_recorded(files: RunDirectory) -> Iterator[None]:
-    """Record in ``metrics.json`` how a run ended that did not complete."""
+    """If a run does not complete, record in ``metrics.json`` how it ended."""
     try:
         yield
     except Exception as error:
@@ -134,7 +134,7 @@ def fit(settings: Settings, files: RunDirectory, network: nn.Module | None, data
 
 @contextmanager
 def randomness_of(seed: int) -> Iterator[None]:
-    """Let all randomness come from a seed, and leave the random states of the caller as they were."""
+    """Draw all randomness from a seed, and restore the caller's random states at the end."""
     python_state, numpy_state = random.getstate(), np.random.get_state()
     with torch.random.fork_rng():
         try:
@@ -149,7 +149,7 @@ def randomness_of(seed: int) -> Iterator[None]:
 
 @contextmanager
 def interruption_raised() -> Iterator[None]:
-    """Raise KeyboardInterrupt where Lightning, told to stop by Ctrl-C or SIGTERM, would end the process."""
+    """Raise KeyboardInterrupt where Lightning, stopped by Ctrl-C or SIGTERM, would end the process."""
     try:
         yield
     except SystemExit:
@@ -159,10 +159,10 @@ def interruption_raised() -> Iterator[None]:
 
 
 def steps_done(last: Path) -> int:
-    """Steps of the optimizer that a checkpoint comes after.
+    """The number of optimizer steps before a checkpoint.
 
     Raises:
-        UserError: it is no checkpoint of a training.
+        UserError: the file is not a checkpoint of a training run.
     """
     try:
         return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
@@ -173,13 +173,13 @@ def steps_done(last: Path) -> int:
 
 
 def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
-    """Load the weights of the best epoch, where one was validated; otherwise keep those of the last."""
+    """Load the weights of the best epoch if any was validated; otherwise keep those of the last."""
     if files.best_checkpoint.exists():
         read_checkpoint(files.best_checkpoint, "run").load_into(network, "run")
 
 
 def beginning(settings: Settings, network: nn.Module, data: ImageData, hardware: Hardware) -> dict[str, Any]:
-    """What ``metrics.json`` holds from the start: what is trained on what, and with which software and hardware."""
+    """The content of ``metrics.json`` at the start: network, data, settings, software and hardware."""
     table = layer_table(network, data.input_shape)
     return {
         "model": settings.model.name,
@@ -200,7 +200,7 @@ def beginning(settings: Settings, network: nn.Module, data: ImageData, hardware:
 def outcome(
     trainer: pl.Trainer, checkpoints: BestAndLast, report: EpochReport, data: ImageData, evaluation: Evaluation
 ) -> dict[str, Any]:
-    """What ``metrics.json`` holds at the end."""
+    """What ``metrics.json`` gains at the end: the results."""
     figures = rounded(
         {
             "val/accuracy": checkpoints.best_accuracy,

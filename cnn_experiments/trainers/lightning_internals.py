@@ -1,4 +1,4 @@
-"""What this project needs of Lightning beyond its public interface: one place, for versions it has been read for."""
+"""All use of Lightning beyond its public interface, for the versions whose source has been read."""
 
 from importlib.metadata import version
 from typing import Any
@@ -11,11 +11,11 @@ KNOWN_VERSIONS = ("2.6.",)  # those whose loop counters have been read
 def begin_next_epoch(checkpoint: dict[str, Any]) -> None:
     """Set the loop counters of a checkpoint, taken at the end of an epoch, to the beginning of the next one.
 
-    They stand at the end of an epoch's last step, and what Lightning makes of that on resuming depends on
-    ``max_steps`` and ``val_check_interval``: it may skip the hooks of the next epoch, or count one too many.
+    As saved, they are at the end of an epoch's last step. What Lightning does with that on resuming depends on
+    ``max_steps`` and ``val_check_interval``: it may skip the hooks of the next epoch, or count one epoch too many.
 
     Raises:
-        ExperimentError: this version of Lightning is not known to keep its counters in this way.
+        ExperimentError: this version of Lightning may not keep its counters in this way.
     """
     installed = version("pytorch-lightning")
     try:

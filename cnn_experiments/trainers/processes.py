@@ -1,7 +1,7 @@
-"""Several processes that train one network together: one for each GPU, or so many on the CPU.
+"""Several processes that train one network together: one for each GPU, or a number of them on the CPU.
 
-Where torchrun or SLURM starts them, Lightning finds its place among them by itself. Otherwise they are started here, by
-torch's own elastic agent, as torchrun would: it watches them, and when one dies it ends the others.
+If torchrun or SLURM starts them, Lightning joins them by itself. Otherwise they are started here as torchrun would, by
+torch's own elastic agent: it watches them, and when one dies it ends the others.
 """
 
 import functools
@@ -29,14 +29,14 @@ from cnn_experiments.evaluation.hardware import Hardware
 
 
 class ProcessEndedError(ExperimentError):
-    """One of several processes that train together was ended from outside, and the others with it."""
+    """One of several processes that train together was ended from outside, and so were the others."""
 
 
 HANDLED_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 def processes_to_start(hardware: Hardware) -> int:
-    """How many processes are to be started on this machine; 1 where torchrun or SLURM has started them."""
+    """The number of processes to start on this machine; 1 if torchrun or SLURM has started them."""
     if "TORCHELASTIC_RUN_ID" in os.environ or int(os.environ.get("SLURM_NTASKS", 1)) > 1:
         return 1
     devices = hardware.devices
@@ -51,13 +51,13 @@ def run_in_processes(
     """Run ``function(*arguments)`` in several processes of this machine, and wait until all are done.
 
     Args:
-        number: of processes.
-        function: what each of them runs; it and its arguments must be picklable.
-        arguments: what it is called with.
+        number: number of processes.
+        function: the function that each of them runs; it and its arguments must be picklable.
+        arguments: its arguments.
         log_config: how the first process prints and logs, for `logging.config.dictConfig`.
 
     Raises:
-        UserError, ExperimentError: what the function raised in one of them, or one died. None is left running.
+        UserError, ExperimentError: the function raised it in one of them, or one died. None is left running.
         KeyboardInterrupt: this process was told to stop, and has stopped them.
     """
     for name in logging.root.manager.loggerDict:
@@ -86,7 +86,7 @@ def run_in_processes(
 
 @contextmanager
 def _handlers_restored() -> Iterator[None]:
-    """Put the signal handlers back that the agent replaces; only a main thread has any."""
+    """Restore the signal handlers that the agent replaces; only a main thread has any."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -99,7 +99,7 @@ def _handlers_restored() -> Iterator[None]:
 
 
 def _raise_first_failure(number: int, error: ChildFailedError) -> NoReturn:
-    """Raise what happened in the process that failed first."""
+    """Raise the error of the process that failed first."""
     rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
         by = signal.Signals(-failure.exitcode).name
@@ -120,7 +120,7 @@ def _raise_first_failure(number: int, error: ChildFailedError) -> NoReturn:
 def run_as_one_of_many(
     number: int, function: Callable[..., Any], arguments: tuple[Any, ...], log_config: Mapping[str, Any] | None
 ) -> None:
-    """What each of the processes does; the first one prints and logs as a single one would."""
+    """What each of the processes runs; the first one prints and logs as a single process would."""
     if os.environ["RANK"] == "0" and log_config is not None:
         logging.config.dictConfig(dict(log_config))
     if "OMP_NUM_THREADS" not in os.environ:
@@ -130,10 +130,10 @@ def run_as_one_of_many(
 
 @functools.cache
 def own_gpu() -> list[int] | None:
-    """`trainer.gpus` for a process that works beside others: a GPU that none of them has, until this process ends.
+    """`trainer.gpus` for one of several processes: a GPU that no other process has, until this process ends.
 
     Returns:
-        None where there are not several to choose from; where there are more processes than GPUs, some share one.
+        A list of one GPU; None if there are not several. If there are more processes than GPUs, some share one.
     """
     number = torch.cuda.device_count()
     if number < 2:

@@ -1,4 +1,4 @@
-"""TensorBoard's event file in the run directory, and its pages beside the scalars."""
+"""TensorBoard's event file in the run directory, and its pages other than the scalars."""
 
 import logging
 import warnings
@@ -31,11 +31,11 @@ REPEATED_KEYS = (
 
 
 class RunDirectoryLogger(TensorBoardLogger):
-    """Writes one event file into the run directory itself; hyperparameters are in config.yaml, not in a second file.
+    """Writes one event file, into the run directory itself; hyperparameters are in config.yaml, not in a second file.
 
     Args:
         directory: the run directory.
-        first_step: TensorBoard drops what an interrupted run had written from this step on.
+        first_step: TensorBoard discards what an interrupted run had written from this step on.
     """
 
     def __init__(self, directory: Path, first_step: int) -> None:
@@ -55,10 +55,10 @@ def write_pages(
     config: Mapping[str, Any],
     samples: Mapping[str, Tensor],
 ) -> None:
-    """Fill TensorBoard's pages beside the scalars: graph, config, charts that overlay, hyperparameters, samples.
+    """Fill TensorBoard's pages other than the scalars: graph, config, charts that overlay, hyperparameters, samples.
 
     Args:
-        writer: where to.
+        writer: TensorBoard's writer.
         network: a network on the CPU.
         input_shape: channels, height and width of its images.
         config: the resolved config, in plain containers.
@@ -85,7 +85,7 @@ def write_pages(
 
 
 def write_graph(writer: SummaryWriter, network: nn.Module, input_shape: tuple[int, int, int]) -> None:
-    """Draw the network's graph, where it can be traced; the network stays as it is."""
+    """Draw the network's graph, if it can be traced; the network is left unchanged."""
     training = network.training
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch.jit.trace, behind add_graph, is deprecated without a successor

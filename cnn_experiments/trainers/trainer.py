@@ -33,12 +33,12 @@ def build_trainer(settings: TrainerSettings, hardware: Hardware, **more: Any) ->
     """Lightning's Trainer with these settings.
 
     Args:
-        settings: of the config group ``trainer``.
-        hardware: what they mean on this machine.
+        settings: the settings of the config group ``trainer``.
+        hardware: the hardware that they mean on this machine.
         more: arguments that do not come from the config, such as callbacks.
 
     Raises:
-        UserError: a key is unknown or its value wrong.
+        UserError: a key is unknown, or its value is wrong.
     """
     quiet_lightning()
     lightning = check(pl.Trainer, {**settings.lightning, "precision": hardware.precision}, "trainer")
@@ -58,12 +58,12 @@ def build_trainer(settings: TrainerSettings, hardware: Hardware, **more: Any) ->
 
 
 def someone_watches() -> bool:
-    """Whether a progress bar can be seen: on a terminal or in a notebook."""
+    """Whether anybody can see a progress bar: on a terminal or in a notebook."""
     return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def quiet_lightning() -> None:
-    """Keep what Lightning says to warnings that a user can do something about."""
+    """Silence all messages of Lightning but the warnings that a user can act on."""
     for name in ("pytorch_lightning", "lightning_fabric"):
         for logger in (logging.getLogger(name), logging.getLogger(f"{name}.utilities.rank_zero")):
             logger.setLevel(logging.WARNING)
@@ -72,6 +72,7 @@ def quiet_lightning() -> None:
         "The number of training batches .* is smaller than the logging interval",  # we log the last one, too
         ".*does not have many workers",  # the images lie in memory: workers would only copy them
         "It is recommended to use .*sync_dist=True",  # our metrics are of all processes already
+        "Your `IterableDataset` has `__len__` defined",  # a data set of the user's own counts its batches
         "Checkpoint directory .* exists and is not empty",  # a resumed run
     ):
         warnings.filterwarnings("ignore", message)
