@@ -16,23 +16,29 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import hydra
 import pytorch_lightning as pl
 import torch
-from cnn_experiments.building import build
-from cnn_experiments.classifier import Classifier
-from cnn_experiments.command import CONFIG_DIRECTORY
-from omegaconf import OmegaConf
 from pytorch_lightning.callbacks import Callback
 from torch import Tensor
 from torch.utils.data import DataLoader, Subset
 from torchvision import datasets, transforms
 
-from cnn_experiments.runs import Run
-from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger
+from cnn_experiments.commands.from_python import read_words
+from cnn_experiments.datamodules.mnist import MNIST
+from cnn_experiments.evaluation.hardware import choose_hardware
+from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.settings.schema import Settings
+from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport
+from cnn_experiments.trainers.classifier import Classifier
+from cnn_experiments.trainers.data import LightningData
+from cnn_experiments.trainers.tensorboard import RunDirectoryLogger
 from cnn_experiments.trainers.trainer import build_trainer
+
+
+def new_classifier(settings: Settings) -> Classifier:
+    """A network with its first weights, in Lightning's clothes."""
+    return Classifier(settings.network(), settings.training, settings.seed, settings.datamodule.num_classes)
 
 
 class PlainClassifier(pl.LightningModule):
@@ -54,7 +60,7 @@ class PlainClassifier(pl.LightningModule):
         pass
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.classifier.build_optimizer(self.classifier.network.parameters())
+        return self.classifier.training_settings.optimizer(params=self.classifier.network.parameters())
 
 
 class Beside(Callback):
@@ -78,11 +84,13 @@ class Beside(Callback):
 class BareLoop:
     """A plain PyTorch loop over float tensors in memory."""
 
-    def __init__(self, config: dict[str, Any], images: Tensor, labels: Tensor) -> None:
-        classifier = Classifier(config)
-        self.network, self.images, self.labels = classifier.network, images, labels
-        self.optimizer = classifier.build_optimizer(self.network.parameters())
-        self.batch_size = config["datamodule"]["batch_size"]
+    def __init__(self, settings: Settings, data: MNIST) -> None:
+        images = data.images_of("training")
+        self.network, self.labels = new_classifier(settings).network, images.labels
+        parts = torch.split(data.some_images("training", len(images)), 1000)
+        self.images = torch.cat([data.network_input(part, "training") for part in parts])
+        self.optimizer = settings.training.optimizer(params=self.network.parameters())
+        self.batch_size = data.batch_size
 
     def __call__(self) -> float:
         """Train for an epoch; return its seconds."""
@@ -97,19 +105,19 @@ class BareLoop:
 class PerSample(Callback):
     """Lightning fed by torchvision's MNIST, one image at a time."""
 
-    def __init__(self, config: dict[str, Any], size: int) -> None:
-        data = config["datamodule"]
-        width = data["ink"] - data["background"]
+    def __init__(self, settings: Settings, data: MNIST) -> None:
+        width = data.ink - data.background
         pipeline = transforms.Compose(
             [
                 transforms.ToTensor(),
-                transforms.Normalize(-data["background"] / width, 1 / width),
-                transforms.Pad((data["image_size"] - 28) // 2, fill=data["background"]),
+                transforms.Normalize(-data.background / width, 1 / width),
+                transforms.Pad(data.margin, fill=data.background),
             ]
         )
-        images = Subset(datasets.MNIST(data["data_dir"], train=True, transform=pipeline), range(size))
-        self.loader = DataLoader(images, batch_size=data["batch_size"], shuffle=True)
-        self.classifier = PlainClassifier(Classifier(config))
+        images = datasets.MNIST(str(data.data_dir), train=True, transform=pipeline)
+        as_many = Subset(images, range(len(data.images_of("training"))))
+        self.loader = DataLoader(as_many, batch_size=data.batch_size, shuffle=True)
+        self.classifier = PlainClassifier(new_classifier(settings))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.began = time.perf_counter()
@@ -133,22 +141,19 @@ class PerSample(Callback):
 
 
 def main(epochs: int) -> None:
-    overrides = [f"trainer.max_epochs={epochs + 1}", "trainer.gpus=0"]
-    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
-        config = OmegaConf.to_container(hydra.compose("train", overrides), resolve=True)
-    datamodule = build(config["datamodule"], "datamodule", also=["name"])
-    datamodule.prepare_data()
-    datamodule.setup("fit")
-    images = torch.cat([datamodule.prepare(part) for part in datamodule.training.images.split(1000)])
-    labels = datamodule.training.labels
-
-    others = {"bare": BareLoop(config, images, labels), "per sample": PerSample(config, len(labels))}
+    words = [f"trainer.max_epochs={epochs + 1}", "trainer.gpus=0"]
+    settings = read_words(words, None, None, [])[1]
+    hardware, data = choose_hardware(settings.trainer), settings.datamodule.build()
+    assert isinstance(data, MNIST)
+    others = {"bare": BareLoop(settings, data), "per sample": PerSample(settings, data)}
     with tempfile.TemporaryDirectory() as scratch:
-        report = EpochReport(Run(Path(scratch)))
+        run = RunDirectory(Path(scratch))
+        report = EpochReport(run)
         beside = Beside(report, others)
-        callbacks = [build(config["logging"], "logging"), report, beside, BestAndLast(Run(Path(scratch)))]
+        callbacks = [DashboardCallback(settings.logging(), hardware), report, beside, BestAndLast(run)]
         logger = RunDirectoryLogger(Path(scratch), first_step=0)
-        build_trainer(config["trainer"], logger=logger, callbacks=callbacks).fit(Classifier(config), datamodule)
+        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
+        trainer.fit(new_classifier(settings), LightningData(data))
     median = {name: statistics.median(values) for name, values in beside.seconds.items()}
     print(f"median of {epochs}: " + ", ".join(f"{name} {value:.2f} s" for name, value in median.items()))
     print(f"ours / bare:       {median['ours'] / median['bare']:.3f} (at most 1.15)")

@@ -13,23 +13,24 @@ import time
 from pathlib import Path
 from typing import Any
 
-import hydra
 import pytorch_lightning as pl
-from cnn_experiments.building import build
-from cnn_experiments.classifier import Classifier
-from cnn_experiments.command import CONFIG_DIRECTORY
-from cnn_experiments.configs import plain
 from pytorch_lightning.callbacks import Callback
 
-from cnn_experiments.runs import Run
-from cnn_experiments.trainers.callbacks import BestAndLast, EpochReport, RunDirectoryLogger
+from cnn_experiments.commands.from_python import read_words
+from cnn_experiments.evaluation.hardware import choose_hardware
+from cnn_experiments.logging.dashboard import Dashboard
+from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport
+from cnn_experiments.trainers.classifier import Classifier
+from cnn_experiments.trainers.data import LightningData
+from cnn_experiments.trainers.tensorboard import RunDirectoryLogger
 from cnn_experiments.trainers.trainer import build_trainer
 
 
 class InTurn(Callback):
     """Sets the dashboard to one logging and the other, an epoch each, and measures how long each epoch takes."""
 
-    def __init__(self, dashboard: Callback, settings: dict[str, dict[str, Any]]) -> None:
+    def __init__(self, dashboard: Dashboard, settings: dict[str, dict[str, Any]]) -> None:
         self.dashboard, self.settings = dashboard, settings
         self.began = self.processor_began = 0.0
         self.seconds: dict[str, list[float]] = {name: [] for name in settings}
@@ -59,18 +60,20 @@ class InTurn(Callback):
 
 
 def main(epochs: int = 4) -> None:
-    with hydra.initialize_config_dir(str(CONFIG_DIRECTORY), version_base="1.3"):
-        overrides = [f"trainer.max_epochs={2 * (epochs + 1)}", "trainer.gpus=0"]
-        config = plain(hydra.compose("train", overrides))
-        loggings = {name: plain(hydra.compose("train", [f"logging={name}"]))["logging"] for name in ("default", "full")}
-    datamodule = build(config["datamodule"], "datamodule", also=["name"])
-    dashboard = build(config["logging"], "logging")
+    words = [f"trainer.max_epochs={2 * (epochs + 1)}", "trainer.gpus=0"]
+    settings = read_words(words, None, None, [])[1]
+    loggings = {
+        name: dict(read_words([f"logging={name}"], None, None, [])[1].logging.arguments) for name in ("default", "full")
+    }
+    hardware, data, dashboard = choose_hardware(settings.trainer), settings.datamodule.build(), settings.logging()
     in_turn = InTurn(dashboard, loggings)
     with tempfile.TemporaryDirectory() as scratch:
-        run = Run(Path(scratch))
-        callbacks = [dashboard, EpochReport(run), BestAndLast(run), in_turn]
+        run = RunDirectory(Path(scratch))
+        callbacks = [DashboardCallback(dashboard, hardware), EpochReport(run), BestAndLast(run), in_turn]
         logger = RunDirectoryLogger(Path(scratch), first_step=0)
-        build_trainer(config["trainer"], logger=logger, callbacks=callbacks).fit(Classifier(config), datamodule)
+        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
+        classifier = Classifier(settings.network(), settings.training, settings.seed, data.num_classes)
+        trainer.fit(classifier, LightningData(data))
         logger.experiment.close()
     for what, seconds in (("elapsed", in_turn.seconds), ("processor", in_turn.processor_seconds)):
         default, full = (statistics.median(seconds[name]) for name in ("default", "full"))

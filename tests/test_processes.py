@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 import torch
@@ -88,6 +89,10 @@ def test_two_processes_do_what_one_does(run_command, accepted_digits: Path, tmp_
         assert curves[0] == pytest.approx(curves[1], rel=1e-5), name
     assert len(list((tmp_path / "two").glob("events.out.tfevents.*"))) == 1
     assert not (tmp_path / "outputs").exists()
+    predictions = [np.load(tmp_path / run / "test_predictions.npz") for run in ("one", "two")]
+    for name in ("labels", "predictions"):  # image by image, in the order of the set
+        assert predictions[0][name].tolist() == predictions[1][name].tolist()
+    assert predictions[1]["scores"] == pytest.approx(predictions[0]["scores"], abs=1e-5)
 
     again = run_command("test", "run=two")
     figures = dict(line.split() for line in again.out.splitlines()[-2:])

@@ -305,3 +305,39 @@ def test_a_compiled_network_has_the_same_checkpoint(run_command, digits: Path, t
     for name, value in plain.items():
         torch.testing.assert_close(compiled[name], value, rtol=1e-3, atol=1e-3)
     assert run_command("test", "run=compiled").status == 0
+
+
+def test_a_run_records_how_it_came_to_be(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "trainer.precision=auto", "hydra.run.dir=run").status == 0
+    metrics_file = tmp_path / "run" / "metrics.json"
+    metrics = json.loads(metrics_file.read_text())
+    assert metrics["versions"]["torch"] == torch.__version__.partition("+")[0]
+    assert metrics["versions"].keys() >= {"python", "cnn-experiments", "pytorch-lightning"}
+    assert metrics["device"] == "cpu"
+    assert metrics["precision"] in ("32-true", "bf16-mixed")  # what auto became
+    assert metrics["threads"] == torch.get_num_threads()
+    assert metrics["overrides"] == [*QUICK, "trainer.precision=auto"]
+    assert {"commit", "clean", "operating_system", "processor", "data_fingerprint"} <= metrics.keys()
+    assert "Careful" not in run_command("test", "run=run").out
+
+    metrics["versions"]["torch"] = "1.0.0"
+    metrics["data_fingerprint"] = "0" * 64
+    metrics_file.write_text(json.dumps(metrics))
+    outcome = run_command("test", "run=run")
+    assert "Careful, the run was made with torch 1.0.0" in outcome.out
+    assert "Careful, the data are not those that the run was trained on" in outcome.out
+    assert f"test/accuracy {metrics['test/accuracy']}" in outcome.out
+
+
+def test_an_unknown_version_of_lightning_is_refused(run_command, digits: Path, monkeypatch) -> None:
+    monkeypatch.setattr("cnn_experiments.trainers.lightning_internals.version", lambda name: "3.1.4")
+    outcome = run_command("train", *QUICK)
+    assert outcome.status == 1
+    assert "pytorch-lightning 3.1.4 is installed, but" in outcome.error
+    assert "pip install 'pytorch-lightning>=2.6.6,<2.7'" in outcome.error
+
+
+def test_an_epoch_without_validation_has_no_validation_figures(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").status == 0
+    lines = (only_run(tmp_path) / "history.csv").read_text().splitlines()
+    assert [line.endswith(",,") for line in lines[1:]] == [True, False, True, False]

@@ -90,7 +90,7 @@ def read_words(
         kept: dict[str, Any] = files.config()
         for key in keys_of(words):
             kept = updated(kept, key, select(config, key)) if key in MACHINE_KEYS else kept
-        return files.path, read_settings(kept, classes, tuple(files.metrics().get("overrides", ())))
+        return files.path, read_settings(kept, classes, files.overrides())
     if network is not None:
         kept_keys = {key: config["model"][key] for key in TRAINING_KEYS}
         config["model"] = {"_target_": GIVEN, **kept_keys, "name": name_of(network)}

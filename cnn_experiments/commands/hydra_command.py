@@ -21,9 +21,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cnn_experiments.commands import resolvers
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
-from cnn_experiments.settings.containers import flatten, select
+from cnn_experiments.settings.containers import GROUPS, flatten, select
 from cnn_experiments.settings.renamed import modernised_word
-from cnn_experiments.settings.schema import GROUPS
 from cnn_experiments.settings.suggestions import suggest
 
 # What Hydra calls its plugins, and the extra of this package that installs each.
@@ -120,7 +119,7 @@ def fail(message: str, status: int) -> None:
 
 def with_todays_names(words: list[str]) -> list[str]:
     """The arguments with the current names of keys; prints a hint for each old one."""
-    renamed = [modernised_word(word) for word in words]
+    renamed = [modernised_word(re.sub(r"^trust=([\w.]+(?:,[\w.]+)+)$", r"trust='\1'", word)) for word in words]
     for hint in dict.fromkeys(hint for _, hint in renamed if hint):
         print(hint, file=sys.stderr)
     return [word for word, _ in renamed]

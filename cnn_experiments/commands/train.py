@@ -21,9 +21,9 @@ from cnn_experiments.commands.hydra_command import (
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
-from cnn_experiments.settings.containers import flatten, updated
+from cnn_experiments.settings.containers import GROUPS, flatten, updated
 from cnn_experiments.settings.renamed import modernised
-from cnn_experiments.settings.schema import GROUPS, Settings, read_settings
+from cnn_experiments.settings.schema import Settings, read_settings
 
 if TYPE_CHECKING:
     from cnn_experiments.evaluation.run import Run
@@ -123,7 +123,7 @@ def resumed_settings(config: DictConfig, directory: RunDirectory) -> Settings:
     settings: dict[str, Any] = directory.config()
     for key, value in typed.items():
         settings = updated(settings, key, value)
-    return read_settings(settings, known_classes(config), tuple(directory.metrics().get("overrides", ())))
+    return read_settings(settings, known_classes(config), directory.overrides())
 
 
 def record_failure(directory: RunDirectory, error: Exception) -> None:

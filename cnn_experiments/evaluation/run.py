@@ -154,7 +154,7 @@ class Run:
     def __repr__(self) -> str:
         metrics = self.metrics
         accuracy = metrics.get("test/accuracy")
-        tested = "" if accuracy is None else f", test accuracy {accuracy:.4f}"
+        tested = "" if accuracy is None else f", test accuracy {_figure(accuracy, '.4f')}"
         return f"Run({shown(self.directory)}: {metrics.get('status', 'not begun')}{tested})"
 
     def rows(self) -> dict[str, str]:
@@ -166,7 +166,7 @@ class Run:
             "test loss": _figure(metrics.get("test/loss"), ".4f"),
             "validation accuracy": "none: the last epoch was tested"
             if validation is None
-            else f"{validation:.4f} (best epoch, the one tested)",
+            else f"{_figure(validation, '.4f')} (best epoch, the one tested)",
             "parameters": _figure(metrics.get("parameters"), ",d"),
             "epochs": f"{metrics.get('epochs', '')} ({_figure(metrics.get('steps'), ',d')} steps)",
             "training seconds": _figure(metrics.get("train_seconds"), ".1f"),
@@ -188,7 +188,9 @@ class Run:
 
 
 def _figure(value: Any, form: str) -> str:
-    return "" if value is None else format(value, form)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):  # what was received may be anything
+        return "" if value is None else str(value)
+    return format(value if "d" not in form else int(value), form)
 
 
 def test_limit(settings: Settings) -> int | float | None:

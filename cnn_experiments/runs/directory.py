@@ -91,6 +91,11 @@ class RunDirectory:
         """
         return read_json(self.metrics_file) if self.metrics_file.exists() else {}
 
+    def overrides(self) -> tuple[str, ...]:
+        """The words that were typed to begin the run; none where they were not recorded."""
+        words = self.metrics().get("overrides")
+        return tuple(word for word in words if isinstance(word, str)) if isinstance(words, list) else ()
+
     def history(self) -> list[dict[str, float]]:
         """A row of figures for each finished epoch; empty if there is no file. Figures not measured are left out.
 

@@ -3,6 +3,9 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+# A run is described by these groups of its config; others are the commands' own.
+GROUPS = ("seed", "model", "datamodule", "trainer", "logging")
+
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """The leaves of nested settings, with dotted keys such as ``model.optimizer.lr``."""

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from cnn_experiments.errors import UserError
 from cnn_experiments.settings.classes import KnownClasses
 from cnn_experiments.settings.constructors import Constructor, constructor, convert
+from cnn_experiments.settings.containers import GROUPS
 from cnn_experiments.settings.renamed import modernised
 
 if TYPE_CHECKING:
@@ -25,8 +26,6 @@ GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
 Count = Annotated[int, Gt(0)]
 
-# A run is described by these groups of its config; others are the commands' own.
-GROUPS = ("seed", "model", "datamodule", "trainer", "logging")
 GIVEN = "given from Python"  # stands for the class of a network or data set that was handed over as an object
 
 
