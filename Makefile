@@ -15,7 +15,7 @@ test: .venv/ready           ## style, types and all tests but the long ones
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow"
 
 test-all: .venv/ready       ## the long tests too (about half an hour)
 	$(BIN)/pytest

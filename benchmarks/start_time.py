@@ -27,16 +27,20 @@ def seconds(arguments: list[str], folder: str, until: str | None = None) -> floa
         arguments, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment()
     )
     assert process.stdout is not None
-    lines, at = [], None
+    lines: list[str] = []
+    at: float | None = None
     for line in process.stdout:
         lines.append(line)
         if until is not None and until in line:
             at = time.perf_counter() - began
             break
-    process.stdout.read()
-    if process.wait() != 0 or (until is not None and at is None):
+    if at is not None:  # what comes after that is of no interest
+        process.kill()
+        process.wait()
+        return at
+    if process.wait() != 0 or until is not None:
         raise SystemExit(f"{' '.join(arguments)} failed:\n{''.join(lines)}")
-    return at if at is not None else time.perf_counter() - began
+    return time.perf_counter() - began
 
 
 def environment() -> dict[str, str]:
@@ -52,6 +56,7 @@ def probe(verb: str, *words: str) -> list[str]:
 
 
 def main(rounds: int) -> None:
+    """Print each figure beside what it is to be at the most."""
     with tempfile.TemporaryDirectory() as folder:
         train = ["hydra.run.dir=run", "trainer.max_epochs=1", "trainer.gpus=0", "datamodule.limit=1000"]
         seconds([PYTHON, "-m", "cnn_experiments.train", *train, "trainer.limit_train_batches=1"], folder)
@@ -80,6 +85,7 @@ def main(rounds: int) -> None:
             imports["pytorch_lightning"].append(seconds(lightning, folder))
             for name, command, until, _, _ in measured:
                 times[name].append(seconds(command, folder, until))
+            print(".", end="", file=sys.stderr, flush=True)
         for name, values in imports.items():
             print(f"import {name}: {statistics.median(values):.2f} s (median of {rounds})")
         for name, _, _, against, most in measured:

@@ -21,7 +21,7 @@ def announce_first_work(training: bool) -> None:
         if training and not (module.training and torch.is_grad_enabled()):
             return
         handle.remove()
-        print("first work", flush=True)
+        print("first work", file=sys.__stdout__, flush=True)  # the exporter redirects sys.stdout
 
     handle = register_module_forward_pre_hook(announce)
 

@@ -171,6 +171,10 @@ def test_where_it_looks(built_network: Callable, name: str) -> None:
     assert 0 <= heat.min() <= heat.max() <= 1
 
 
+@pytest.mark.parametrize(  # the presets' networks take a minute each
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("experiment=")) for name in names_of_networks()],
+)
 def test_it_exports(built_network: Callable, name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     built = built_network(name)

@@ -183,7 +183,7 @@ def test_googlenet_exports(tmp_path: Path) -> None:
 
 def test_a_file_with_other_logits_is_not_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnxruntime")
-    monkeypatch.setattr(export, "greatest_difference", lambda network, shape, file: float("nan"))
+    monkeypatch.setattr(export, "greatest_difference", lambda expected, file: float("nan"))
     with pytest.raises(ExperimentError, match="the file's logits differ from the network's by nan"):
         export.export_onnx(LeNet5(), (1, 32, 32), list("0123456789"), {}, tmp_path / "network.onnx")
     assert not list(tmp_path.iterdir())
@@ -194,11 +194,11 @@ def test_the_difference_is_of_the_whole_file(tmp_path: Path) -> None:
     torch.manual_seed(0)
     network, other, file = LeNet5(), LeNet5(), tmp_path / "network.onnx"
     export.write_onnx(network, (1, 32, 32), {}, file)
-    assert export.greatest_difference(network, (1, 32, 32), file) < 1e-5
-    assert export.greatest_difference(other, (1, 32, 32), file) > 1e-3
+    assert export.greatest_difference(export.logits_to_compare(network, (1, 32, 32)), file) < 1e-5
+    assert export.greatest_difference(export.logits_to_compare(other, (1, 32, 32)), file) > 1e-3
     with torch.no_grad():
         other.f6.dense.bias.fill_(float("nan"))
-    assert np.isnan(export.greatest_difference(other, (1, 32, 32), file))
+    assert np.isnan(export.greatest_difference(export.logits_to_compare(other, (1, 32, 32)), file))
 
 
 class TestExportErrors:
@@ -218,7 +218,7 @@ class TestExportErrors:
         assert "pip install 'cnn_experiments[export]'" in outcome.error
 
     def test_other_logits_are_refused(self, run_command, alexnet_run: Path, monkeypatch) -> None:
-        monkeypatch.setattr(export, "greatest_difference", lambda network, shape, file: float("nan"))
+        monkeypatch.setattr(export, "greatest_difference", lambda expected, file: float("nan"))
         outcome = run_command("export", f"run={alexnet_run}")
         assert outcome.status == 1
         assert "the file's logits differ from the network's" in outcome.error

@@ -23,10 +23,10 @@ from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
 from cnn_experiments.settings.containers import GROUPS, flatten, updated
 from cnn_experiments.settings.renamed import modernised
-from cnn_experiments.settings.schema import Settings, read_settings
 
 if TYPE_CHECKING:
     from cnn_experiments.evaluation.run import Run
+    from cnn_experiments.settings.schema import Settings
 
 log = logging.getLogger(__name__)
 
@@ -46,12 +46,10 @@ def checked_resume(words: list[str]) -> list[str]:
     return words_of_resumed_sweep(folder, [word for word in words if word != f"resume={folder}"])
 
 
-@command("train", checked_resume)
+@command("train", checked_resume, announcement="loading PyTorch and Lightning …")
 def main(config: DictConfig) -> float | None:
     """Train as the config says, in the directory that Hydra created."""
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
-    if is_first_process():
-        print("loading PyTorch and Lightning …", flush=True)
     directory = RunDirectory(Path(config.resume) if config.resume else output_directory())
     try:
         settings = (resumed_settings if config.resume else new_settings)(config, directory)
@@ -75,7 +73,7 @@ def main(config: DictConfig) -> float | None:
     return accuracy
 
 
-def new_settings(config: DictConfig, directory: RunDirectory) -> Settings:
+def new_settings(config: DictConfig, directory: RunDirectory) -> "Settings":
     """The settings of a run in the directory that Hydra created for it.
 
     If the same run is already there, as in a resumed sweep, it is continued.
@@ -83,6 +81,8 @@ def new_settings(config: DictConfig, directory: RunDirectory) -> Settings:
     Raises:
         UserError: a setting is wrong, another run is already there, or several machines would each create a directory.
     """
+    from cnn_experiments.settings.schema import read_settings
+
     settings = read_settings(plain(config), known_classes(config), tuple(typed_words()))
     if directory.config_file.exists():
         refuse_another_run(directory, settings)
@@ -94,7 +94,7 @@ def new_settings(config: DictConfig, directory: RunDirectory) -> Settings:
     return settings
 
 
-def refuse_another_run(directory: RunDirectory, settings: Settings) -> None:
+def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
     """Raise a UserError if a directory holds a run with other settings."""
     kept = {key: value for key, value in modernised(directory.config()).items() if key in GROUPS}
     before, now = dict(flatten(kept)), dict(flatten(settings.config))
@@ -106,12 +106,14 @@ def refuse_another_run(directory: RunDirectory, settings: Settings) -> None:
             )
 
 
-def resumed_settings(config: DictConfig, directory: RunDirectory) -> Settings:
+def resumed_settings(config: DictConfig, directory: RunDirectory) -> "Settings":
     """The settings of the interrupted run in the directory that the user gave.
 
     Raises:
         UserError: there is no run, or settings were typed that a resumed run cannot change.
     """
+    from cnn_experiments.settings.schema import read_settings
+
     RunDirectory.existing(config.resume, "resume")
     typed = typed_settings(config)
     for key in typed:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.inspection.layer_outputs import evaluation_mode
@@ -67,9 +67,10 @@ def export_onnx(
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in described.items()}
     texts |= words | {"classes": json.dumps(list(class_names))}
     temporary = file.with_name(f".{file.name}.new")
+    expected = logits_to_compare(network, input_shape)  # first: a network that fails should not wait for the exporter
     try:
         write_onnx(network, input_shape, texts, temporary)
-        difference = greatest_difference(network, input_shape, temporary)
+        difference = greatest_difference(expected, temporary)
         if not difference <= TOLERANCE:  # nan too
             raise ExperimentError(
                 f"the file's logits differ from the network's by {difference:.1e} of the largest logit, more than "
@@ -125,12 +126,24 @@ def quiet_exporter() -> Iterator[None]:
             logger.setLevel(level)
 
 
-def greatest_difference(network: nn.Module, input_shape: tuple[int, int, int], file: Path) -> float:
-    """The largest difference between the logits of a network and of its ONNX file, as a share of the largest logit.
+def logits_to_compare(network: nn.Module, input_shape: tuple[int, int, int]) -> list[tuple[Tensor, Tensor]]:
+    """Random images (N, *input_shape) and the network's logits (N, classes) for them, for some batch sizes N.
 
     Args:
         network: on the CPU; it is run in evaluation mode.
         input_shape: channels, height and width of its images.
+    """
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.randn(number, *input_shape, generator=generator) for number in CHECKED_BATCHES]
+    with evaluation_mode(network), torch.no_grad():
+        return [(images, network(images)) for images in batches]
+
+
+def greatest_difference(expected: list[tuple[Tensor, Tensor]], file: Path) -> float:
+    """The largest difference between expected logits and those of an ONNX file, as a share of the largest logit.
+
+    Args:
+        expected: images and logits, as `logits_to_compare` returns them.
         file: the ONNX file.
 
     Returns:
@@ -139,12 +152,8 @@ def greatest_difference(network: nn.Module, input_shape: tuple[int, int, int], f
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    generator = torch.Generator().manual_seed(0)
     differences = []
-    for number in CHECKED_BATCHES:
-        images = torch.randn(number, *input_shape, generator=generator)
-        with evaluation_mode(network), torch.no_grad():
-            expected = network(images)
+    for images, logits in expected:
         (found,) = session.run(["logits"], {"images": images.numpy()})
-        differences.append((torch.from_numpy(found) - expected).abs().max() / expected.abs().max())
+        differences.append((torch.from_numpy(found) - logits).abs().max() / logits.abs().max())
     return torch.stack(differences).max().item()  # the maximum with a nan is nan
