@@ -216,6 +216,7 @@ def test_trust_lets_a_run_name_ones_own_classes(
     assert "add trust=own_nets" in refused.error
     assert run_command("train", *words, "trust=own_nets").status == 0
     assert run_command("test", "run=own").status == 2
-    outcome = run_command("test", "run=own", "trust=own_nets")
-    assert outcome.status == 0
+    (tmp_path / "other_nets.py").write_text("")
+    outcome = run_command("test", "run=own", "trust=other_nets,own_nets")
+    assert outcome.status == 0, outcome.error
     assert "test/accuracy" in outcome.out

@@ -133,7 +133,7 @@ def test_a_missing_argument_is_named() -> None:
     ("word", "expected", "hint"),
     [
         ("datamodule.deviation=[1,1,1]", "datamodule.std=[1,1,1]", "datamodule.std now"),
-        ("model.padding=same", "++model.padding=same", ""),
+        ("model.padding=same", "++model.padding=same", "until version 0.3"),
         ("seed=3", "seed=3", ""),
         ("-m", "-m", ""),
         ("~model.dropout", "~model.dropout", ""),
@@ -143,6 +143,10 @@ def test_old_words(word: str, expected: str, hint: str) -> None:
     assert modernised_word(word)[0] == expected
     assert hint in modernised_word(word)[1]
     assert bool(hint) == bool(modernised_word(word)[1])
+
+
+def test_a_key_of_the_articles_network_is_old_for_the_papers_alone() -> None:
+    assert modernised_word("model.pool5=true", ["experiment=alexnet_article"]) == ("++model.pool5=true", "")
 
 
 def test_a_config_of_an_earlier_version(settings: Callable) -> None:

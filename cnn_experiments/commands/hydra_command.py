@@ -150,7 +150,8 @@ def fail(message: str, status: int) -> None:
 
 def with_todays_names(words: list[str]) -> list[str]:
     """The arguments with the current names of keys; prints a hint for each old one."""
-    renamed = [modernised_word(re.sub(r"^trust=([\w.]+(?:,[\w.]+)+)$", r"trust='\1'", word)) for word in words]
+    several = re.compile(r"trust=([\w.]+(?:,[\w.]+)+)")  # Hydra takes a bare comma for the values of a sweep
+    renamed = [modernised_word(several.sub(r"trust='\1'", word), words) for word in words]
     for hint in dict.fromkeys(hint for _, hint in renamed if hint):
         print(hint, file=sys.stderr)
     return [word for word, _ in renamed]

@@ -4,7 +4,7 @@ Run directories and checkpoints with old names can always be read.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from cnn_experiments.settings.containers import select, updated
@@ -55,8 +55,12 @@ def _with_articles_network(config: dict[str, Any]) -> dict[str, Any]:
     return {**config, "model": {key: value for key, value in model.items() if key not in of_the_paper}}
 
 
-def modernised_word(word: str) -> tuple[str, str]:
+def modernised_word(word: str, words: Iterable[str] = ()) -> tuple[str, str]:
     """A word of the command line with the current name of its key, and a hint if it had an old one.
+
+    Args:
+        word: as it was typed.
+        words: all that were typed: some keys are old for one network only.
 
     Returns:
         The word, and a sentence for the user, which may be empty.
@@ -70,5 +74,10 @@ def modernised_word(word: str) -> tuple[str, str]:
     group, _, name = key.partition(".")
     if group == "model" and name in ARTICLE_KEYS and not prefix:
         # Add or override: whether the key exists depends on the preset.
-        return f"++{word}", ""
+        of_the_article = any("_article" in other or "models.article" in other for other in words)
+        hint = (
+            f"{key}: the article's networks are classes of their own now (experiment=alexnet_article, "
+            "experiment=googlenet_article); with the paper's network the key works until version 0.3"
+        )
+        return f"++{word}", "" if of_the_article else hint
     return word, ""
