@@ -623,6 +623,7 @@ class TestCommands:
         )
         assert outcome.status == 0, outcome.error
 
+    @pytest.mark.slow
     def test_googlenet_with_auxiliary_heads_resumes_exactly(self, run_command, photographs: Path, tmp_path) -> None:
         settings = ("model=googlenet", "model.input_size=80", *QUICK_PHOTOGRAPHS, "datamodule.limit=16")
         assert run_command("train", *settings, "hydra.run.dir=whole").status == 0

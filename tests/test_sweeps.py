@@ -84,7 +84,9 @@ def test_a_directory_of_another_run_is_refused(run_command, digits: Path, tmp_pa
     assert (tmp_path / "run" / "metrics.json").read_text() == before
 
 
-@pytest.mark.parametrize(("launcher", "seeds"), [("local_parallel", [1, 2]), ("slurm_local", [2])])
+@pytest.mark.parametrize(
+    ("launcher", "seeds"), [("local_parallel", [1, 2]), pytest.param("slurm_local", [2], marks=pytest.mark.slow)]
+)
 def test_jobs_side_by_side(
     run_command, digits: Path, tmp_path: Path, monkeypatch, launcher: str, seeds: list[int]
 ) -> None:
