@@ -118,3 +118,10 @@ def test_a_resumed_run_keeps_its_settings(run_command, digits: Path, tmp_path: P
     assert outcome.status == 2
     assert "model.dropout" in outcome.error
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+
+
+def test_a_resumed_run_takes_no_preset(run_command, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 0
+    outcome = run_command("train", "resume=run", "experiment=lenet5_best")
+    assert outcome.status == 2
+    assert "experiment: a resumed run keeps the settings it began with" in outcome.error

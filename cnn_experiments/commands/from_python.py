@@ -11,12 +11,11 @@ from typing import TYPE_CHECKING, Any
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from cnn_experiments.commands.hydra_command import compose, explain, plain, with_todays_names
+from cnn_experiments.commands.hydra_command import compose, explain, keys_of, plain, resumed_settings, with_todays_names
 from cnn_experiments.commands.resolvers import unique_name
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
+from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
-from cnn_experiments.settings.containers import select, updated
 from cnn_experiments.settings.schema import GIVEN, Settings, read_settings
 
 if TYPE_CHECKING:
@@ -87,10 +86,7 @@ def read_words(
     if config.get("resume"):
         files = RunDirectory.existing(config["resume"], "resume")
         files.refuse_links()
-        kept: dict[str, Any] = files.config()
-        for key in keys_of(words):
-            kept = updated(kept, key, select(config, key)) if key in MACHINE_KEYS else kept
-        return files.path, read_settings(kept, classes, files.overrides())
+        return files.path, resumed_settings(files, words, config, classes)
     if network is not None:
         kept_keys = {key: config["model"][key] for key in TRAINING_KEYS}
         config["model"] = {"_target_": GIVEN, **kept_keys, "name": name_of(network)}
@@ -114,18 +110,6 @@ def refuse_words(words: list[str], network: Any, data: Any) -> None:
             raise UserError(f"{key}: the data set was given from Python. Set this there")
         if network is not None and group == "model" and name.split(".")[0] not in TRAINING_KEYS:
             raise UserError(f"{key}: the network was given from Python. Set this there")
-    if any(key == "resume" for key in keys_of(words)):
-        for key in keys_of(words):
-            if key != "resume" and key not in MACHINE_KEYS:
-                raise UserError(
-                    f"{key}: a resumed run keeps the settings it began with; only these can differ: "
-                    f"{', '.join(MACHINE_KEYS)}. Leave {key} out, or start a new run"
-                )
-
-
-def keys_of(words: Iterable[str]) -> list[str]:
-    """The dotted keys that the words set."""
-    return [word.split("=")[0].lstrip("+~") for word in words]
 
 
 def words_about(data: "ImageData | None") -> list[str]:

@@ -8,7 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import hydra
 from hydra import version as hydra_version
@@ -21,11 +21,14 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cnn_experiments.commands import resolvers
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs.directory import is_first_process
+from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
-from cnn_experiments.settings.containers import GROUPS, flatten, select
+from cnn_experiments.settings.containers import GROUPS, flatten, select, updated
 from cnn_experiments.settings.renamed import modernised_word
 from cnn_experiments.settings.suggestions import suggest
+
+if TYPE_CHECKING:
+    from cnn_experiments.settings.schema import Settings
 
 # What Hydra calls its plugins, and the extra of this package that installs each.
 EXTRA_OF_PLUGIN = {
@@ -222,8 +225,41 @@ def typed_settings(config: DictConfig) -> dict[str, Any]:
     They take precedence over those in a run directory or checkpoint.
     """
     values = plain(config)
-    keys = [word.split("=")[0].lstrip("+~") for word in typed_words()]
-    return {key: select(values, key) for key in keys if key.split(".")[0] in GROUPS}
+    return {key: select(values, key) for key in keys_of(typed_words()) if key.split(".")[0] in GROUPS}
+
+
+def keys_of(words: Iterable[str]) -> list[str]:
+    """The dotted keys that the words set."""
+    return [word.split("=")[0].lstrip("+~") for word in words]
+
+
+def resumed_settings(
+    directory: RunDirectory, words: Iterable[str], values: Mapping[str, Any], classes: KnownClasses
+) -> "Settings":
+    """The settings of an interrupted run, with those of the machine that were typed anew.
+
+    Args:
+        directory: of the run.
+        words: what was typed.
+        values: the config that the words give, in plain containers.
+        classes: those that the run may name.
+
+    Raises:
+        UserError: settings were typed that a resumed run cannot change.
+    """
+    from cnn_experiments.settings.schema import read_settings
+
+    settings: dict[str, Any] = directory.config()
+    for key in keys_of(words):
+        if key in ("resume", "trust"):
+            continue
+        if key not in MACHINE_KEYS:
+            raise UserError(
+                f"{key}: a resumed run keeps the settings it began with, in {directory.config_file}; only these can "
+                f"differ: {', '.join(MACHINE_KEYS)}. Leave {key} out, or start a new run"
+            )
+        settings = updated(settings, key, select(values, key))
+    return read_settings(settings, classes, directory.overrides())
 
 
 def output_directory() -> Path:

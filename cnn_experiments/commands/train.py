@@ -15,13 +15,13 @@ from cnn_experiments.commands.hydra_command import (
     known_classes,
     output_directory,
     plain,
-    typed_settings,
+    resumed_settings,
     typed_words,
 )
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
-from cnn_experiments.settings.containers import GROUPS, flatten, updated
+from cnn_experiments.settings.containers import GROUPS, flatten
 from cnn_experiments.settings.renamed import modernised
 
 if TYPE_CHECKING:
@@ -52,7 +52,11 @@ def main(config: DictConfig) -> float | None:
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     directory = RunDirectory(Path(config.resume) if config.resume else output_directory())
     try:
-        settings = (resumed_settings if config.resume else new_settings)(config, directory)
+        if config.resume:
+            directory = RunDirectory.existing(config.resume, "resume")
+            settings = resumed_settings(directory, typed_words(), plain(config), known_classes(config))
+        else:
+            settings = new_settings(config, directory)
         from cnn_experiments.trainers.fit import train
 
         log_config: Any = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
@@ -104,28 +108,6 @@ def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
                 f"hydra.run.dir={shown(directory.path)}: another run is there already ({key} is {before.get(key)} "
                 f"there, not {now.get(key)}). Choose another folder"
             )
-
-
-def resumed_settings(config: DictConfig, directory: RunDirectory) -> "Settings":
-    """The settings of the interrupted run in the directory that the user gave.
-
-    Raises:
-        UserError: there is no run, or settings were typed that a resumed run cannot change.
-    """
-    from cnn_experiments.settings.schema import read_settings
-
-    RunDirectory.existing(config.resume, "resume")
-    typed = typed_settings(config)
-    for key in typed:
-        if key not in MACHINE_KEYS:
-            raise UserError(
-                f"{key}: a resumed run keeps the settings it began with, in {directory.config_file}; only these can "
-                f"differ: {', '.join(MACHINE_KEYS)}. Leave {key} out, or start a new run"
-            )
-    settings: dict[str, Any] = directory.config()
-    for key, value in typed.items():
-        settings = updated(settings, key, value)
-    return read_settings(settings, known_classes(config), directory.overrides())
 
 
 def record_failure(directory: RunDirectory, error: Exception) -> None:
