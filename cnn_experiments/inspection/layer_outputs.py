@@ -8,15 +8,62 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from cnn_experiments.models.layers import ScaledTanh, layers_and_branches
+from cnn_experiments.models.layers import Layer, ScaledTanh, is_layer, layers_and_branches
 
 SATURATED = 0.95  # share of a tanh's bound beyond which its gradient nearly vanishes
 
 Context = Callable[[], AbstractContextManager[Any]]
 
 
+def named_layers(network: nn.Module) -> dict[str, nn.Module]:
+    """The layers of a network by name, with everything that they consist of and that is a layer itself.
+
+    These are the names of `layers_and_branches`, and what is inside a branch: ``conv1``, ``inception3a``,
+    ``inception3a/branch5x5``, ``inception3a/branch5x5/reduce``. As in the layer table, a ``Layer`` of simple modules
+    is one layer, and whatever else has parts is followed by them.
+    """
+    found: dict[str, nn.Module] = {}
+    for name, layer in network.named_children():
+        found[name] = layer
+        if not (isinstance(layer, Layer) and is_layer(layer)):
+            found |= {f"{name}/{part_name}": part for part_name, part in named_layers(layer).items()}
+    return found
+
+
+@contextmanager
+def watching(layers: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Show what layers output whenever a network is run within this context; dropout and placeholders are left out.
+
+    Args:
+        layers: the layers by name.
+        see: gets the name of a layer and its output, as it runs. What follows may change the output in place.
+    """
+
+    def hook_of(name: str) -> Callable[..., None]:
+        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
+            tensor = first_tensor(output)
+            if tensor is not None:
+                see(name, tensor)
+
+        return hook
+
+    hooks = [
+        layer.register_forward_hook(hook_of(name))
+        for name, layer in layers.items()
+        if not isinstance(layer, (nn.Identity, nn.Dropout))
+    ]
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
 def layer_outputs(
-    network: nn.Module, images: Tensor, context: Context = nullcontext
+    network: nn.Module,
+    images: Tensor,
+    context: Context = nullcontext,
+    layers: Mapping[str, nn.Module] | None = None,
 ) -> Iterator[tuple[str, nn.Module, Tensor]]:
     """Run a network in evaluation mode and show what each layer outputs.
 
@@ -28,29 +75,23 @@ def layer_outputs(
         network: any network.
         images: network input (N, C, H, W), on the network's device.
         context: makes the context to compute in, such as autocast.
+        layers: which of its layers, by name; None for `layers_and_branches`.
 
     Yields:
         Name, layer and output of each layer: float32, (N, C, H, W) or (N, units). For a layer that is used several
         times, the last output.
     """
-    layers = layers_and_branches(network)
-    outputs: dict[nn.Module, Tensor] = {}
+    layers = layers_and_branches(network) if layers is None else layers
+    outputs: dict[str, Tensor] = {}
 
-    def remember(layer: nn.Module, inputs: Any, output: Any) -> None:
-        tensor = first_tensor(output)
-        if tensor is not None:  # a copy: what follows may work in place
-            outputs[layer] = tensor.detach().to(torch.float32, copy=True)
+    def remember(name: str, output: Tensor) -> None:  # a copy: what follows may work in place
+        outputs[name] = output.detach().to(torch.float32, copy=True)
 
-    hooks = [layer.register_forward_hook(remember) for layer in layers.values()]
-    try:
-        with evaluation_mode(network), torch.no_grad(), context():
-            network.forward(images)  # not network(images): a compiled network would skip the hooks
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with watching(layers, remember), evaluation_mode(network), torch.no_grad(), context():
+        network.forward(images)  # not network(images): a compiled network would skip the hooks
     for name, layer in layers.items():
-        if layer in outputs and not isinstance(layer, (nn.Identity, nn.Dropout)):
-            yield name, layer, outputs[layer]
+        if name in outputs:
+            yield name, layer, outputs[name]
 
 
 def units_out_of_use(network: nn.Module, batches: Iterable[Tensor], context: Context = nullcontext) -> dict[str, float]:
@@ -64,19 +105,43 @@ def units_out_of_use(network: nn.Module, batches: Iterable[Tensor], context: Con
         batches: network inputs (N, C, H, W), on the network's device.
         context: makes the context to compute in, such as autocast.
     """
-    highest: dict[str, Tensor] = {}  # value of each map or unit so far
+    dead: dict[str, Tensor] = {}  # maps that were so far
     saturated: dict[str, list[Tensor]] = defaultdict(list)  # share of the values of each image
     for images in batches:
         for name, layer, values in layer_outputs(network, images, context):
-            kinds = {type(part) for part in layer.modules()}
-            if nn.ReLU in kinds:
-                of_batch = values.transpose(0, 1).flatten(1).amax(1)
-                highest[name] = of_batch.maximum(highest.get(name, of_batch))
-            elif kinds & {nn.Tanh, ScaledTanh}:
-                bound = SATURATED * (ScaledTanh.AMPLITUDE if ScaledTanh in kinds else 1)
-                saturated[name].append((values.abs() > bound).flatten(1).float().mean(1))
-    dead = {f"dead_relus/{name}": (values <= 0).float().mean().item() for name, values in highest.items()}
-    return dead | {f"saturated_tanhs/{name}": torch.cat(shares).mean().item() for name, shares in saturated.items()}
+            of_maps, of_images = dead_maps(layer, values), saturated_shares(layer, values)
+            if of_maps is not None:
+                dead[name] = of_maps & dead.get(name, of_maps)
+            if of_images is not None:
+                saturated[name].append(of_images)
+    shares = {f"dead_relus/{name}": of_maps.float().mean().item() for name, of_maps in dead.items()}
+    return shares | {f"saturated_tanhs/{name}": torch.cat(parts).mean().item() for name, parts in saturated.items()}
+
+
+def dead_maps(layer: nn.Module, values: Tensor) -> Tensor | None:
+    """Which maps or units of a layer with ReLUs are 0 everywhere, (maps,); None for other layers.
+
+    Args:
+        layer: the layer.
+        values: what it outputs for some images, (N, C, H, W) or (N, units).
+    """
+    if not any(type(part) is nn.ReLU for part in layer.modules()):
+        return None
+    return values.amax([dimension for dimension in range(values.dim()) if dimension != 1]) <= 0
+
+
+def saturated_shares(layer: nn.Module, values: Tensor) -> Tensor | None:
+    """Which share of a layer's values lies beyond 95 % of its tanh's bound, for each image, (N,); None without a tanh.
+
+    Args:
+        layer: the layer.
+        values: what it outputs for some images, (N, C, H, W) or (N, units).
+    """
+    kinds = {type(part) for part in layer.modules()}
+    if nn.ReLU in kinds or not kinds & {nn.Tanh, ScaledTanh}:
+        return None
+    bound = SATURATED * (ScaledTanh.AMPLITUDE if ScaledTanh in kinds else 1)
+    return (values.abs() > bound).flatten(1).float().mean(1)
 
 
 @contextmanager
