@@ -300,7 +300,7 @@ class TestFinding:
         folder = self.by_class(photographs, tmp_path / "animals", ("horse", "zebra"))
         module = data(source=folder, class_names=["horse", "zebra"])
         assert (len(module.used), module.class_names) == (80, ["horse", "zebra"])
-        with pytest.raises(UserError, match=r"Set datamodule.class_names=\[horse,zebra\]"):
+        with pytest.raises(UserError, match=r"Set 'datamodule.class_names=\[horse,zebra\]'"):
             data(source=folder)
         plural = self.by_class(photographs, tmp_path / "plural", ("cats", "dogs"))
         assert data(source=plural).class_of == {"cats": 0, "dogs": 1}

@@ -9,7 +9,9 @@ from cnn_experiments.commands.hydra_command import command, known_classes, outpu
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cnn_experiments.datamodules.base import ImageData
+    from cnn_experiments.datamodules.base import NearDuplicate, SetAside
+
+NEAR_DUPLICATES = ("file", "class", "used for", "near-duplicate of", "its class", "it is used for")
 
 
 @command("data")
@@ -19,6 +21,8 @@ def main(config: DictConfig) -> None:
 
     from cnn_experiments.datamodules.base import PARTS
     from cnn_experiments.datamodules.drawings import draw_counts, draw_samples
+    from cnn_experiments.runs.files import write_text
+    from cnn_experiments.runs.formats import as_csv
     from cnn_experiments.settings.renamed import modernised
     from cnn_experiments.settings.schema import read_data
 
@@ -35,7 +39,11 @@ def main(config: DictConfig) -> None:
     data.write_records(folder)
     data.draw(folder)
     if data.set_aside_summary():
-        console.print(table_of_set_aside(data))
+        console.print(table_of_set_aside(data.set_aside_summary()))
+    pairs = data.near_duplicates()
+    if pairs:
+        write_text(folder / "near_duplicates.csv", as_csv(NEAR_DUPLICATES, pairs))
+        console.print(table_of_near_duplicates(pairs))
     written = ", ".join(sorted(file.name for file in folder.iterdir() if file.is_file()))
     print(f"in {folder}: {written}")
 
@@ -45,26 +53,51 @@ def table_of_counts(name: str, seed: int, classes: list[str], counts: dict[str, 
     from rich.table import Table
 
     table = Table(title=f"images of {name}, seed {seed}", show_footer=True)
-    table.add_column("class", "total")
+    table.add_column("class", "total", overflow="fold")
     for part, of_class in counts.items():
         table.add_column(part, f"{sum(of_class):,}", justify="right")
     for number, class_name in enumerate(classes):
-        table.add_row(class_name, *(f"{of_class[number]:,}" for of_class in counts.values()))
+        table.add_row(as_cell(class_name), *(f"{of_class[number]:,}" for of_class in counts.values()))
     return table
 
 
-def table_of_set_aside(data: "ImageData") -> "Table":
+def table_of_set_aside(reasons: "list[SetAside]") -> "Table":
     """A table of the number of files that are not used, by reason."""
     from rich.table import Table
 
-    reasons = data.set_aside_summary()
     table = Table(title="set aside", show_footer=True)
     table.add_column("reason", "total")
     table.add_column("files", f"{sum(reason.files for reason in reasons):,}", justify="right")
     table.add_column("for example", overflow="fold")
     for reason in reasons:
-        table.add_row(reason.reason, f"{reason.files:,}", reason.example)
+        table.add_row(as_cell(reason.reason), f"{reason.files:,}", as_cell(reason.example))
     return table
+
+
+def table_of_near_duplicates(pairs: "list[NearDuplicate]") -> "Table":
+    """A table of how many pairs of files show the same picture, by the parts that they are in."""
+    from rich.table import Table
+
+    table = Table(title="near-duplicates: the same picture, saved again", show_footer=True)
+    table.add_column("used for", "total")
+    table.add_column("pairs", f"{len(pairs):,}", justify="right")
+    table.add_column("for example", overflow="fold")
+    by_parts: dict[str, list[NearDuplicate]] = {}
+    for pair in pairs:
+        parts = sorted({pair.part or "nothing", pair.first_part or "nothing"})
+        by_parts.setdefault(" and ".join(parts), []).append(pair)
+    for name, of_parts in sorted(by_parts.items()):
+        table.add_row(name, f"{len(of_parts):,}", as_cell(f"{of_parts[0].file} and {of_parts[0].first_file}"))
+    return table
+
+
+def as_cell(text: str) -> str:
+    """A name that may come from anybody, for a cell of a table."""
+    from rich.markup import escape
+
+    from cnn_experiments.runs.formats import printable
+
+    return escape(printable(text))
 
 
 if __name__ == "__main__":

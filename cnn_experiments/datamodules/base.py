@@ -15,6 +15,7 @@ from torch.utils.data import DataLoader
 
 from cnn_experiments.datamodules.samplers import Draw, ImageSet, batch_loader
 from cnn_experiments.datamodules.splits import Stream
+from cnn_experiments.runs.files import write_text
 
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -36,6 +37,26 @@ class SetAside(NamedTuple):
     reason: str
     files: int
     example: str
+
+
+class NearDuplicate(NamedTuple):
+    """Two files that show the same picture, saved in different ways.
+
+    Args:
+        file: the later of the two.
+        label: its class.
+        part: what it is used for; empty if for nothing.
+        first_file: the earlier one.
+        first_label: its class.
+        first_part: what that is used for.
+    """
+
+    file: str
+    label: str
+    part: str
+    first_file: str
+    first_label: str
+    first_part: str
 
 
 class ImageData(ABC):
@@ -93,11 +114,27 @@ class ImageData(ABC):
             ExperimentError: a download failed.
         """
 
+    def is_here(self) -> bool:
+        """Whether `prepare` has nothing to download, as far as can be told without reading the files."""
+        return True
+
+    def follow(self, directory: Path, every: bool = False) -> None:  # noqa: B027 (there may be no such records)
+        """Use the images for what a run used them, whatever has become of their folder since then.
+
+        Call it before `setup`. Images that the run did not know are not used. Where the run has no such records, or the
+        data set keeps none, the images are split by the seed.
+
+        Args:
+            directory: of the run.
+            every: whether all images that the run used must be there, as for training on; if not, `setup` warns of
+                missing test and validation images.
+        """
+
     def setup(self, part: Part | None = None) -> None:
         """Read and split the images of one part, or of all; what is there already is not read again.
 
         Raises:
-            UserError: as `prepare`, or nothing is left for a part.
+            UserError: as `prepare`, or nothing is left for a part, or images are missing of a run that is followed.
             ExperimentError: a download failed.
         """
         for one in PARTS if part is None else (part,):
@@ -221,6 +258,10 @@ class ImageData(ABC):
         """Which files are not used, by reason, the most frequent first; empty where all are."""
         return []
 
+    def near_duplicates(self) -> list[NearDuplicate]:
+        """Pairs of files that show the same picture, saved in different ways; empty where that is not looked for."""
+        return []
+
     def draw(self, directory: Path) -> None:  # noqa: B027 (there may be nothing to do)
         """Draw what is special about this data set into a directory; there may be nothing."""
 
@@ -231,7 +272,7 @@ class ImageData(ABC):
     def write_records(self, directory: Path) -> None:
         """Write the files of `records` into a directory."""
         for name, content in self.records().items():
-            (directory / name).write_text(content, encoding="utf-8")
+            write_text(directory / name, content)
 
     @abstractmethod
     def fingerprint(self) -> str:

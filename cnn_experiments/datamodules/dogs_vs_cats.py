@@ -1,15 +1,14 @@
 """Dogs vs. Cats: photographs in a folder, by class (Kaggle 2013; Microsoft's Asirra); or any other such folder."""
 
-import csv
-import hashlib
-import io
 import logging
 import os
+import re
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import torch
@@ -17,15 +16,18 @@ from annotated_types import Ge, Gt, Lt, MinLen
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from cnn_experiments.datamodules.base import BatchSize, ImageData, Part, Seed, SetAside, Workers
-from cnn_experiments.datamodules.dogs_vs_cats_files import find_photographs
+from cnn_experiments.datamodules.base import PARTS, BatchSize, ImageData, NearDuplicate, Part, Seed, SetAside, Workers
+from cnn_experiments.datamodules.dogs_vs_cats_files import as_class_name, find_photographs
 from cnn_experiments.datamodules.image_cache import Entry, ImageCache, prepare_cache
+from cnn_experiments.datamodules.near_duplicates import find_near_duplicates
 from cnn_experiments.datamodules.photographs import read_photograph
+from cnn_experiments.datamodules.recorded_split import RecordedSplit, as_recorded, fingerprint
 from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.datamodules.samplers import Draw, ImageSet
 from cnn_experiments.datamodules.splits import Indices, Labels, Stream, balanced_subset, number_of, stratified_split
 from cnn_experiments.datamodules.transforms import Augment, Augmentation, light, principal_components
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs.formats import as_csv, printable
 
 log = logging.getLogger(__name__)
 
@@ -85,6 +87,7 @@ class DogsVsCats(ImageData):
         smallest_side: leave out photographs whose width or height is smaller, in pixels: they would have to be
             enlarged. None for no bound.
         drop_mislabelled: leave out 17 of Kaggle's files that are known to show another animal, or none.
+        drop_near_duplicates: of photographs that show the same picture, saved in different ways, use only the first.
         test_size: how many photographs are held out for the test, stratified; a number, or a share of all.
         validation_size: how many are held out to choose the best epoch, likewise.
         limit: train on only so many photographs, the same number of each class; None for all.
@@ -108,6 +111,7 @@ class DogsVsCats(ImageData):
         largest_side: Side | None = None,
         smallest_side: Side | None = None,
         drop_mislabelled: bool = False,
+        drop_near_duplicates: bool = False,
         test_size: Size = 0.1,
         validation_size: Size = 0.1,
         limit: Annotated[int, Ge(2)] | None = None,
@@ -119,22 +123,39 @@ class DogsVsCats(ImageData):
         super().__init__(data_dir, batch_size, num_workers, seed, evaluation_batch_size=max(1, 256 // test_crops))
         self.source = source if source is not None else os.environ.get("DOGS_VS_CATS") or None
         self.class_names = list(class_names)
+        self._numbers = {as_class_name(name): number for number, name in enumerate(class_names)}
         self.image_size, self.resizing = image_size, resizing.sized_for(image_size)
         self.largest_side, self.smallest_side, self.drop_mislabelled = largest_side, smallest_side, drop_mislabelled
+        self.drop_near_duplicates = drop_near_duplicates
         self.test_size, self.validation_size, self.limit = test_size, validation_size, limit
         self.augmentation, self.test_crops = augmentation, test_crops
         self.mean, self.std = (torch.tensor(colour)[:, None, None] for colour in (mean, std))
         self._split: dict[Part, Indices] = {}
+        self._recorded: RecordedSplit | None = None
+        self._without_record: Path | None = None
 
     @property
     def input_shape(self) -> tuple[int, int, int]:
         return 3, self.image_size, self.image_size
 
+    def is_here(self) -> bool:
+        own = self.data_dir / "dogs_vs_cats"
+        return self.source is not None or (own.is_dir() and any(own.iterdir()))
+
+    def follow(self, directory: Path, every: bool = False) -> None:
+        file = directory / "split.csv"
+        self._recorded = RecordedSplit(file, every) if file.exists() else None
+        self._without_record = None if file.exists() else file
+        self._prepared, self._parts, self._split = False, {}, {}
+        for derived in ("cache", "components", "_near_duplicates"):
+            vars(self).pop(derived, None)
+
     def prepare(self) -> None:
         """Find the photographs, or download them; read, judge and resize each, once.
 
         Raises:
-            UserError: there are no usable photographs, or they are of other classes than `class_names`.
+            UserError: there are no usable photographs, or they are of other classes than `class_names`, or not those of
+                the run that is followed.
             ExperimentError: they could not be downloaded.
         """
         if hasattr(self, "cache"):
@@ -142,22 +163,48 @@ class DogsVsCats(ImageData):
         self.root, photographs = find_photographs(self.source, self.data_dir)
         cache = prepare_cache(photographs, self.root, self.resizing, self.data_dir / "cache")
         entries = cache.entries()
+        if self._recorded is None:
+            self._choose(entries)
+        else:
+            self._find(entries, self._recorded)
+        self.set_aside = [entry for entry in entries if entry.reason is not None]
+        self.cache = cache
+
+    def _choose(self, entries: list[Entry]) -> None:
+        """Set `used`: the photographs that the rules of the config leave."""
         for entry in entries:
             if entry.reason is None:
                 entry.reason = self._reason_against(entry)
         self.used = [entry for entry in entries if entry.reason is None]
-        self.set_aside = [entry for entry in entries if entry.reason is not None]
+        if self.drop_near_duplicates:
+            for later, first in find_near_duplicates([entry.look for entry in self.used]):
+                self.used[later].reason = self.used[later].reason or f"near-duplicate: {self.used[first].file}"
+            self.used = [entry for entry in self.used if entry.reason is None]
         if not self.used:
             raise UserError(
                 f"datamodule.source: none of the {len(entries)} files in {self.root} can be used. The first, "
-                f"{entries[0].file}: {entries[0].reason}"
+                f"{printable(entries[0].file)}: {printable(str(entries[0].reason))}"
             )
         self.class_of = self._classes_of(self.used)
-        if self.set_aside:
-            log.info(
-                "%s of %s files are set aside: set_aside.csv says why", f"{len(self.set_aside):,}", f"{len(entries):,}"
+        if len(self.used) < len(entries):
+            number = len(entries) - len(self.used)
+            log.info("%s of %s files are set aside: set_aside.csv says why", f"{number:,}", f"{len(entries):,}")
+
+    def _find(self, entries: list[Entry], recorded: RecordedSplit) -> None:
+        """Set `used`: the photographs that the followed run had, in its order."""
+        found = recorded.find(entries, self._class_number)
+        missing = [image.file for image, entry in zip(recorded.images, found, strict=True) if entry is None]
+        if missing and recorded.every:
+            raise UserError(
+                f"datamodule.source: {len(missing):,} of the {len(found):,} photographs that the run used are missing "
+                f"from {self.root}, or are others now; the first is {printable(missing[0])}. Restore them, or start a "
+                "new run"
             )
-        self.cache = cache
+        self.used = [entry for entry in found if entry is not None]
+        numbers = {label: self._class_number(label) for label in {str(entry.label) for entry in self.used}}
+        self.class_of = {label: number for label, number in numbers.items() if number is not None}
+        here = np.array([entry is not None for entry in found], dtype=bool)
+        self._places = np.where(here, here.cumsum() - 1, -1)  # of the run's photographs in `used`
 
     def _reason_against(self, entry: Entry) -> str | None:
         """Why a sound photograph is left out, by the rules of the config."""
@@ -169,31 +216,59 @@ class DogsVsCats(ImageData):
             return "known to be mislabelled"
         return None
 
+    def _class_number(self, label: str) -> int | None:
+        """The number of the class that a label means: its name, in the singular or the plural; None for no class."""
+        name = as_class_name(label)
+        # In split.csv, a label that begins like a formula has an apostrophe before it.
+        names = (
+            spelling for written in (name, name.removeprefix("'")) for spelling in (written, written.removesuffix("s"))
+        )
+        return next((self._numbers[spelling] for spelling in names if spelling in self._numbers), None)
+
     def _classes_of(self, entries: Iterable[Entry]) -> dict[str, int]:
-        """The class number of each label: it is a class's name, in the singular or the plural."""
+        """The class number of each label; every class must have one."""
         labels = sorted({str(entry.label) for entry in entries})
-        numbers = {name.lower(): number for number, name in enumerate(self.class_names)}
-        found = {label: numbers.get(label, numbers.get(label.removesuffix("s"))) for label in labels}
-        known = {label: number for label, number in found.items() if number is not None}
-        if len(known) < len(labels) or len(labels) != len(self.class_names):
-            raise UserError(
-                f"datamodule.class_names=[{','.join(self.class_names)}]: the photographs in {self.root} that can be "
-                f"used are of {', '.join(labels)}. Set datamodule.class_names=[{','.join(labels)}], or give another "
-                "folder"
-            )
-        return known
+        known = {label: number for label in labels if (number := self._class_number(label)) is not None}
+        empty = [name for number, name in enumerate(self.class_names) if number not in known.values()]
+        if not empty and len(known) == len(labels):
+            return known
+        none_of = f", and none of {', '.join(empty)}" if empty else ""
+        advice = "Give a folder with photographs of each class"
+        if len(labels) > 1:
+            advice = f"Set {as_typed('datamodule.class_names', labels)}, or give another folder"
+        raise UserError(
+            f"datamodule.class_names=[{','.join(self.class_names)}]: the photographs in {self.root} that can be used "
+            f"are of {', '.join(labels)}{none_of}. {advice}"
+        )
 
     def load(self, part: Part) -> Mapping[Part, ImageSet]:
         """One part of the photographs.
 
         Raises:
-            UserError: the sizes of the parts leave nothing to train on.
+            UserError: the sizes of the parts leave nothing to train on, or all photographs of the part are missing.
         """
         labels = np.array([self.class_of[str(entry.label)] for entry in self.used])
         rows = np.array([entry.row for entry in self.used])
         chosen = self.split()[part]
+        if self._recorded is not None:
+            self._say_what_is_missing(part, self._recorded)
         augment = Augment(self.augmentation, self.image_size) if part == "training" else None
         return {part: CachedImages(self.cache, rows[chosen], labels[chosen], augment)}
+
+    def _say_what_is_missing(self, part: Part, recorded: RecordedSplit) -> None:
+        positions = recorded.positions(part)
+        missing = positions[self._places[positions] < 0]
+        if not len(missing):
+            return
+        left = len(positions) - len(missing)
+        what = (
+            f"{len(missing):,} of the {len(positions):,} {part} photographs of {recorded.file.parent} are missing from "
+            f"{self.root}, or are others now; the first is {printable(recorded.images[missing[0]].file)}"
+        )
+        if not left:
+            raise UserError(f"datamodule.source: {what}. Restore them")
+        if part != "training":
+            log.warning("%s. Only the %s that are left are used", what, f"{left:,}")
 
     def split(self) -> Mapping[Part, Indices]:
         """Which of `used` each part has: indices by part.
@@ -201,9 +276,28 @@ class DogsVsCats(ImageData):
         Raises:
             UserError: the sizes of the parts leave nothing to train on.
         """
-        if self._split:
-            return self._split
-        self.prepare()
+        if not self._split:
+            self.prepare()
+            drawn = (
+                self._drawn() if self._recorded is None else {part: self._recorded.positions(part) for part in PARTS}
+            )
+            # In an order that mixes the classes, so that the first few batches have some of each.
+            mix = np.random.default_rng((self.seed, Stream.MIX))
+            validation, test = mix.permutation(drawn["validation"]), mix.permutation(drawn["test"])
+            self._split = {"training": drawn["training"], "validation": validation, "test": test}
+            if self._recorded is not None:
+                places = {part: self._places[positions] for part, positions in self._split.items()}
+                self._split = {part: of_part[of_part >= 0] for part, of_part in places.items()}
+        return self._split
+
+    def _drawn(self) -> dict[Part, Indices]:
+        """A split by the seed: indices in ascending order."""
+        if self._without_record is not None:
+            log.warning(
+                "%s: there is no such file, so the photographs are split anew. If some were added or removed since the "
+                "run, photographs that it trained on may be among those of the test",
+                printable(str(self._without_record)),
+            )
         labels = np.array([self.class_of[str(entry.label)] for entry in self.used])
         test_size, validation_size = (number_of(size, len(labels)) for size in (self.test_size, self.validation_size))
         if test_size + validation_size + len(self.class_names) > len(labels):
@@ -215,11 +309,15 @@ class DogsVsCats(ImageData):
         train, validation = (rest[part] for part in stratified_split(labels[rest], validation_size, self.seed))
         if self.limit is not None:
             train = train[balanced_subset(labels[train], self.limit, self.seed)]
-        # In an order that mixes the classes, so that the first few batches have some of each.
-        mix = np.random.default_rng((self.seed, Stream.MIX))
-        validation, test = mix.permutation(validation), mix.permutation(test)
-        self._split = {"training": train, "validation": validation, "test": test}
-        return self._split
+        counts = np.bincount(labels[train], minlength=len(self.class_names))
+        if not counts.all():
+            empty = self.class_names[counts.argmin()]
+            raise UserError(
+                f"datamodule.limit={self.limit}, datamodule.test_size={self.test_size}, "
+                f"datamodule.validation_size={self.validation_size}: no photograph of {empty} is left to train on. Use "
+                "a larger limit, or smaller test and validation sizes"
+            )
+        return {"training": train, "validation": validation, "test": test}
 
     def network_input(self, images: Tensor, part: Part, generator: torch.Generator | None = None) -> Tensor:
         """Bytes (N, 3, H, W) to normalised floats (N, *input_shape).
@@ -289,37 +387,55 @@ class DogsVsCats(ImageData):
         counts = Counter(reason for reason, _ in reasons)
         return [SetAside(reason, files, examples[reason]) for reason, files in counts.most_common()]
 
+    @cached_property
+    def _near_duplicates(self) -> list[tuple[int, int]]:
+        """Pairs of `used` that show the same picture, the later one first."""
+        self.prepare()
+        return find_near_duplicates([entry.look for entry in self.used])
+
+    def near_duplicates(self) -> list[NearDuplicate]:
+        parts = self._parts_of_used()
+        described = [(entry.file, str(entry.label), parts.get(place, "")) for place, entry in enumerate(self.used)]
+        return [NearDuplicate(*described[later], *described[first]) for later, first in self._near_duplicates]
+
     def draw(self, directory: Path) -> None:
-        """Draw widths against heights (``sizes.png``), and what is not used (``set_aside.png``)."""
-        from cnn_experiments.datamodules.drawings import draw_set_aside, draw_sizes
+        """Draw widths against heights (``sizes.png``), what is not used, and near-duplicates."""
+        from cnn_experiments.datamodules.drawings import draw_pairs, draw_set_aside, draw_sizes
 
         self.prepare()
         draw_sizes(self.used, self.image_size, directory / "sizes.png")
         if self.set_aside:
             draw_set_aside(self.set_aside, self.root, directory / "set_aside.png")
+        if self._near_duplicates:
+            pairs = [(self.used[first], self.used[later]) for later, first in self._near_duplicates]
+            draw_pairs(pairs, self.cache, directory / "near_duplicates.png")
+
+    def _parts_of_used(self) -> dict[int, Part]:
+        """What the photographs are used for, by their places in `used`; some are used for nothing."""
+        return {index: part for part, indices in self.split().items() for index in indices.tolist()}
 
     def records(self) -> Mapping[str, str]:
         """``split.csv``, which photograph is used for what, and ``set_aside.csv``, which is not used and why."""
-        part_of = {index: part for part, indices in self.split().items() for index in indices.tolist()}
-        split = [[entry.file, entry.label, part_of.get(index, "")] for index, entry in enumerate(self.used)]
-        set_aside = [[entry.file, entry.label, entry.width, entry.height, entry.reason] for entry in self.set_aside]
+        part_of = self._parts_of_used()
+        set_aside = ((entry.file, entry.label, entry.width, entry.height, entry.reason) for entry in self.set_aside)
         return {
-            "split.csv": _as_csv(["file", "class", "used for"], split),
-            "set_aside.csv": _as_csv(["file", "class", "width", "height", "reason"], set_aside),
+            "split.csv": as_recorded(self.used, part_of),
+            "set_aside.csv": as_csv(["file", "class", "width", "height", "reason"], set_aside),
         }
 
     def fingerprint(self) -> str:
         """A digest of the names, classes and contents of the files that are used."""
         self.prepare()
-        digest = hashlib.sha256()
-        for entry in self.used:
-            digest.update(f"{entry.file}\0{entry.label}\0{entry.content}\n".encode())
-        return digest.hexdigest()
+        return fingerprint(self.used)
 
 
-def _as_csv(heading: list[str], rows: list[list[Any]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(heading)
-    writer.writerows(rows)
-    return text.getvalue()
+def as_typed(key: str, names: Sequence[str]) -> str:
+    """A list as a shell and Hydra understand it on the command line."""
+    plain = re.compile(r"(?!(?:true|false|null|nan|inf)$)[a-z_][a-z_0-9-]*", re.ASCII | re.IGNORECASE)
+    return shlex.quote(f"{key}=[{','.join(name if plain.fullmatch(name) else _quoted(name) for name in names)}]")
+
+
+def _quoted(name: str) -> str:
+    """A word in the quotes of Hydra, which takes backslashes for themselves except before a quote or ``${``."""
+    name = re.sub(r"(\\*)\$\{", r"\1\1\\${", name)
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + ('\\"' if found[2] else ""), name) + '"'

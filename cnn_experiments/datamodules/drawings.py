@@ -1,5 +1,6 @@
 """Pictures of a data set: how many images there are, what they look like, how large they are, what is not used."""
 
+import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,12 +8,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from cnn_experiments.datamodules.image_cache import Entry
+from cnn_experiments.datamodules.image_cache import Entry, ImageCache
+from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
+from cnn_experiments.runs.formats import printable
 
 COLOURS = ("orange", "blue", "green", "red", "purple", "brown", "pink", "gray")
 MOST_SET_ASIDE = 24  # pictures of files that are not used
+MOST_PAIRS = 12
 
 
 def _figure(width: float, height: float) -> Any:
@@ -36,10 +39,10 @@ def draw_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str],
         places = np.arange(len(class_names)) + (number - (len(counts) - 1) / 2) * width
         bars = axes.bar(places, of_class, width, label=part)
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, rotation=0 if len(class_names) < 5 else 90, padding=2)
-    axes.set(ylabel="images", xticks=range(len(class_names)), xticklabels=class_names)
+    axes.set(ylabel="images", xticks=range(len(class_names)), xticklabels=list(map(_as_label, class_names)))
     axes.margins(y=0.15)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
-    figure.savefig(file, dpi=120)
+    _save(figure, file)
 
 
 def draw_samples(images: Sequence[NDArray[np.float32]], class_names: Sequence[str], file: Path) -> None:
@@ -58,8 +61,8 @@ def draw_samples(images: Sequence[NDArray[np.float32]], class_names: Sequence[st
             axes.set_axis_off()
         for axes, image in zip(row, of_class, strict=False):
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        row[0].set_title(name, loc="left", fontsize=9)
-    figure.savefig(file, dpi=120)
+        row[0].set_title(_as_label(name), loc="left", fontsize=9)
+    _save(figure, file)
 
 
 def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
@@ -77,7 +80,9 @@ def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
         if sizes:
             widths, heights = zip(*sizes, strict=True)
             area = [4 + 2 * np.sqrt(number) for number in sizes.values()]
-            axes.scatter(widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=label)
+            axes.scatter(
+                widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=_as_label(label)
+            )
     smaller = sum(0 < min(entry.width, entry.height) < side for entry in entries)
     axes.axvline(side, color="black", linewidth=0.8, linestyle=":")
     axes.axhline(side, color="black", linewidth=0.8, linestyle=":")
@@ -88,7 +93,7 @@ def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
     axes.set_xlim(left=0)
     axes.set_ylim(bottom=0)
     axes.legend()
-    figure.savefig(file, dpi=120)
+    _save(figure, file)
 
 
 def draw_set_aside(entries: Sequence[Entry], root: Path, file: Path) -> None:
@@ -107,12 +112,52 @@ def draw_set_aside(entries: Sequence[Entry], root: Path, file: Path) -> None:
         axes.set_axis_off()
     for axes, entry in zip(figure.axes, shown, strict=False):
         try:
-            with Image.open(root / entry.file) as image:
-                image.draft("RGB", (200, 200))
-                axes.imshow(image.convert("RGB"))
-        except Exception:  # most of them are here because they cannot be read
+            axes.imshow(_thumbnail(read_photograph(root / entry.file)))
+        except (UnusableImageError, OSError):
             axes.plot([0, 1, np.nan, 0, 1], [0, 1, np.nan, 1, 0], color="0.8")
-        reason = str(entry.reason)
-        axes.set_title(f"{Path(entry.file).name}\n{reason if len(reason) < 34 else reason[:32] + '…'}", fontsize=6)
+        axes.set_title(f"{_as_label(Path(entry.file).name)}\n{_as_label(str(entry.reason))}", fontsize=6)
     figure.suptitle(f"set aside: {len(entries):,}" + (f", the first {len(shown)}" if len(entries) > len(shown) else ""))
-    figure.savefig(file, dpi=120)
+    _save(figure, file)
+
+
+def draw_pairs(pairs: Sequence[tuple[Entry, Entry]], cache: ImageCache, file: Path) -> None:
+    """Draw the first pairs of files that show the same picture, next to each other.
+
+    Args:
+        pairs: the files.
+        cache: where their images are.
+        file: where to save the picture.
+    """
+    shown = pairs[:MOST_PAIRS]
+    rows = -(-len(shown) // 3)
+    figure = _figure(12, rows * 2.3)
+    grid = figure.subplots(rows, 6, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    entries = [entry for pair in shown for entry in pair]
+    images = cache[np.array([entry.row for entry in entries])]
+    for axes, entry, image in zip(grid.flat, entries, images, strict=False):
+        axes.imshow(image)
+        axes.set_title(_as_label(Path(entry.file).name), fontsize=6)
+    figure.suptitle(
+        f"{len(pairs):,} pairs of near-duplicates" + (f", the first {MOST_PAIRS}" if len(pairs) > MOST_PAIRS else "")
+    )
+    _save(figure, file)
+
+
+def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Every so many pixels of an image (H, W, 3), at least 200 of each side where it has them."""
+    step = max(1, min(image.shape[:2]) // 200)
+    return image[::step, ::step]
+
+
+def _as_label(text: str, most: int = 34) -> str:
+    """The first characters of a text that may come from anybody, as matplotlib shows them: no formula in it."""
+    text = printable(text)
+    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", "\\$")
+
+
+def _save(figure: Any, file: Path) -> None:
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box takes the place of such a character
+        figure.savefig(file, dpi=120)

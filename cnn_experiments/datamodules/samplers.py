@@ -10,6 +10,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from cnn_experiments.datamodules.splits import Stream
 
+MOST_SECONDS_OF_A_BATCH = 600  # from processes that load; after that they are taken to have stopped
+
 
 class Draw(NamedTuple):
     """Which images make up a batch.
@@ -102,6 +104,7 @@ def batch_loader(
         batch_size=None,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
+        timeout=MOST_SECONDS_OF_A_BATCH if num_workers else 0,
         pin_memory=torch.cuda.is_available(),
         generator=torch.Generator(),  # of its own, so that loading never draws from the global one
     )

@@ -1,12 +1,72 @@
-"""Human-readable figures, and tables of text for the terminal, Markdown and HTML."""
+"""Human-readable figures, and text for the terminal, CSV, Markdown and HTML. Received text is made harmless."""
 
+import csv
+import io
 import json
+import logging
+import re
 from collections.abc import Iterable, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+# What a terminal obeys instead of showing it: control characters, line separators of Unicode, and marks that reorder
+# text. Lone surrogates stand for bytes of a file name that are not UTF-8; no file can hold them as text.
+INVISIBLE = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+SURROGATES = re.compile("[\ud800-\udfff]")
+# What a spreadsheet takes for the beginning of a formula, also after characters that it skips.
+FORMULA = re.compile("[\\s\x00]*[=+@\uff1d\uff0b\uff20\uff0d-]|[\t\r]")
+
+# What means something in a line of Markdown: an underscore only at the edge of a word, a colon or a point only in an
+# address.
+MARKDOWN = re.compile(r"[\\`*\[\]|~$!@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
+LONGEST = 200  # characters of a setting that are shown
+
+
+class PrintableFormatter(logging.Formatter):
+    """Formats log messages as one line each that is safe to print; a traceback follows as it is."""
+
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802
+        return printable(super().formatMessage(record))
+
+
+def printable(text: str, keep_lines: bool = False) -> str:
+    """Text that is safe to print: characters that control the terminal become visible escapes such as ``\\x1b``.
+
+    Args:
+        text: it may come from anybody.
+        keep_lines: whether newlines and tabs stay; otherwise they become spaces.
+    """
+    if not keep_lines:
+        return INVISIBLE.sub(_escape, re.sub(r"\r\n|[\n\t]", " ", text))
+    return INVISIBLE.sub(lambda found: found[0] if found[0] in "\n\t" else _escape(found), text)
+
+
+def _escape(found: re.Match[str]) -> str:
+    return found[0].encode("unicode_escape").decode()
+
+
+def as_csv(heading: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A table as CSV. A spreadsheet that opens it takes none of its text for a formula.
+
+    Args:
+        heading: the names of the columns.
+        rows: numbers, which are written as they are, and text; None is an empty cell.
+    """
+    content = io.StringIO()
+    writer = csv.writer(content)  # its line ends are \r\n: with others, it would not quote a \r in a text
+    writer.writerows([_cell(value) for value in row] for row in (heading, *rows))
+    return content.getvalue()
+
+
+def _cell(value: object) -> object:
+    """A value for a cell of a CSV file; text that begins like a formula gets an apostrophe before it."""
+    if value is None or isinstance(value, (int, float)):
+        return value
+    text = SURROGATES.sub(_escape, str(value))
+    return f"'{text}" if FORMULA.match(text) else text
 
 
 def figure(value: float | None, form: str) -> str:
@@ -32,14 +92,21 @@ def duration(seconds: float | None) -> str:
 
 
 def as_typed(key: str, value: Any) -> str:
-    """The value of a setting as one would type it: floats with four digits, classes by name only."""
+    """The value of a setting as one would type it: floats with four digits, classes by name only, long text cut."""
     if key.endswith("_target_"):
-        return str(value).rpartition(".")[2]
+        value = str(value).rpartition(".")[2]
+    if key == "data":  # a digest, of which six digits tell apart
+        return str(value)[:6]
     if isinstance(value, list):
-        return f"[{','.join(as_typed(key, part) for part in value)}]"
+        value = f"[{','.join(as_typed(key, part) for part in value)}]"
     if value is None or isinstance(value, bool):
         return json.dumps(value)
-    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else str(value)
+    return f"{value:.4g}" if isinstance(value, float) and not value.is_integer() else cut(str(value))
+
+
+def cut(text: str, most: int = LONGEST) -> str:
+    """Text of at most so many characters; of longer text, the beginning."""
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def some_of(values: Sequence[str], most: int = 6) -> str:
@@ -50,15 +117,16 @@ def some_of(values: Sequence[str], most: int = 6) -> str:
 
 
 def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> "Table":
-    """A rich table; the first row is the heading."""
-    from rich.markup import escape as without_markup
+    """A rich table; the first row is the heading. Text is shown as it is, brackets included. The title may be empty."""
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=without_markup(title))
+    table = Table(title=Text(printable(title), style="table.title") if title else None)
     for number, heading in enumerate(rows[0]):
-        table.add_column(heading, justify="left" if number == 0 else "right", overflow="fold", no_wrap=number > 0)
+        justify: Literal["left", "right"] = "left" if number == 0 else "right"
+        table.add_column(Text(printable(heading)), justify=justify, overflow="fold", no_wrap=number > 0)
     for row in rows[1:]:
-        table.add_row(*map(without_markup, row))
+        table.add_row(*(Text(printable(cell)) for cell in row))
     return table
 
 
@@ -69,8 +137,19 @@ def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def in_markdown(text: str) -> str:
-    """Text escaped for a cell of a Markdown table."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace("|", "\\|")
+    """Text escaped for a line or a cell of Markdown: none of it becomes a link, a picture, HTML, code or a cell."""
+    text = MARKDOWN.sub(r"\\\g<0>", printable(text))
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def in_picture(text: str, most: int = 40) -> str:
+    """Text for matplotlib, which would take what is between two dollar signs for a formula; long text is cut."""
+    return cut(printable(text), most).replace("$", r"\$")
+
+
+def in_html(text: str) -> str:
+    """Text escaped for HTML."""
+    return escape(printable(text))
 
 
 def html_table(headings: Iterable[str], rows: Iterable[str]) -> str:
@@ -80,10 +159,10 @@ def html_table(headings: Iterable[str], rows: Iterable[str]) -> str:
         headings: the texts of the headings.
         rows: ``<tr>`` elements, see `html_row`.
     """
-    heading = "".join(f"<th>{escape(name)}</th>" for name in headings)
+    heading = "".join(f"<th>{in_html(name)}</th>" for name in headings)
     return f'<div class="wide"><table><thead><tr>{heading}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
 
 
 def html_row(cells: Iterable[str]) -> str:
     """A row of text for `html_table`."""
-    return f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"
+    return f"<tr>{''.join(f'<td>{in_html(cell)}</td>' for cell in cells)}</tr>"
