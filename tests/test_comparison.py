@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -14,7 +15,7 @@ import yaml
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparison import Comparison, compare
-from cnn_experiments.runs.formats import as_typed, duration, in_units
+from cnn_experiments.runs.formats import as_typed, duration, in_markdown, in_units
 from cnn_experiments.runs.page import MOST_CURVES, as_html
 from cnn_experiments.runs.tables import as_markdown, print_comparison
 from tests.conftest import QUICK
@@ -112,7 +113,7 @@ def test_mean_and_std_over_seeds_best_first(tmp_path: Path) -> None:
 
 def test_what_is_one_configuration(tmp_path: Path) -> None:
     write_run(tmp_path / "a", seed=1)
-    write_run(tmp_path / "b", seed=2, model__dropout=0, trainer__gpus=0, logging__weights=True)
+    write_run(tmp_path / "b", seed=2, model__dropout=0, datamodule__num_workers=2, logging__weights=True)
     write_run(tmp_path / "c", seed=2)
     (row,) = compare(tmp_path).rows()
     assert row[:2] == ["lenet5", "2 in 3 runs"]
@@ -120,6 +121,113 @@ def test_what_is_one_configuration(tmp_path: Path) -> None:
     write_run(tmp_path / "all", trainer__limit_train_batches=1.0)
     write_run(tmp_path / "one", trainer__limit_train_batches=1)
     assert len(compare(tmp_path).rows()) == 3  # a batch is not all of them
+
+
+RECORDED = {
+    "device": "cpu",
+    "processes": 1,
+    "precision": "32-true",
+    "data_fingerprint": "3fa9c1" + "0" * 58,
+    "test_images": 100,
+}
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "words"),
+    [
+        ("device", "NVIDIA H100", ("device=cpu", "device=NVIDIA H100")),
+        ("processes", 2, ("processes=1", "processes=2")),
+        ("precision", "bf16-mixed", ("precision=32-true", "precision=bf16-mixed")),
+        ("data_fingerprint", "77aa00" + "0" * 58, ("data=3fa9c1", "data=77aa00")),
+        ("test_images", 20, ("test images=100", "test images=20")),
+    ],
+)
+def test_what_was_computed_on_makes_another_configuration(tmp_path: Path, entry: str, value: Any, words: tuple) -> None:
+    everywhere = {"datamodule__source": None, "trainer__precision": "auto", "trainer__devices": 1}
+    write_run(tmp_path / "a", 0.9, metrics=RECORDED, **everywhere)
+    write_run(tmp_path / "b", 0.8, metrics={**RECORDED, entry: value}, **everywhere)
+    comparison = compare(tmp_path)
+    assert labels(comparison) == [f"lenet5 {word}" for word in words]
+    of_images = {
+        "data_fingerprint": ["not the same images: data is 3fa9c1 or 77aa00"],
+        "test_images": ["not the same images: test images is 100 or 20"],
+    }
+    assert comparison.warnings == of_images.get(entry, [])
+    write_run(tmp_path / "c", 0.7, model__name="alexnet", metrics=RECORDED, **everywhere)
+    name = words[0].partition("=")[0]
+    (row,) = [row for row in compare(tmp_path).settings_rows() if row[0] == name]
+    assert row[1:] == [words[0].partition("=")[2], words[1].partition("=")[2], words[0].partition("=")[2]]
+
+
+def test_settings_that_mean_the_same_on_another_machine(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, 1, metrics=RECORDED, datamodule__source="/a", trainer__precision="auto")
+    write_run(
+        tmp_path / "b",
+        0.9,
+        2,
+        metrics={**RECORDED, "precision": "32"},
+        datamodule__source="/b",
+        trainer__precision=32,
+        trainer__gpus=0,
+        trainer__devices=1,
+    )
+    (row,) = compare(tmp_path).rows()
+    assert row[:2] == ["lenet5", "2"]
+
+
+def test_runs_without_a_record_of_the_hardware_keep_the_settings_apart(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, 1, trainer__devices=1)
+    write_run(tmp_path / "b", 0.8, 2, trainer__devices=2)
+    write_run(tmp_path / "c", 0.7, 3, trainer__devices=1, trainer__gpus=[0, 1])
+    write_run(tmp_path / "d", 0.6, 4, trainer__devices=1, metrics={"confusion": {"classes": ["a"], "test": [[5]]}})
+    write_run(tmp_path / "e", 0.5, 5, metrics=RECORDED)
+    assert labels(compare(tmp_path)) == [
+        "lenet5 gpus=null devices=1 test images=20",
+        "lenet5 gpus=null devices=2 test images=20",
+        "lenet5 gpus=[0,1] devices=1 test images=20",
+        "lenet5 gpus=null devices=1 test images=5",
+        "lenet5 test images=100 device=cpu processes=1 precision=32-true data=3fa9c1",
+    ]
+
+
+def test_other_images_are_told_only_where_the_settings_do_not(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, metrics=RECORDED)
+    other = {**RECORDED, "data_fingerprint": "77aa00", "test_images": 20}
+    write_run(tmp_path / "b", 0.8, metrics=other, datamodule__name="dogs_vs_cats")
+    assert compare(tmp_path).warnings == ["not the same data: datamodule.name is mnist or dogs_vs_cats"]
+
+
+def test_a_copy_counts_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path / "a", 0.9, 1)
+    write_run(tmp_path / "b", 0.8, 2)
+    shutil.copytree(tmp_path / "a", tmp_path / "copies" / "a")
+    shutil.copytree(tmp_path / "a", tmp_path / "z")
+    comparison = compare(tmp_path)
+    assert comparison.rows()[0][1:3] == ["2", "0.8500 ± 0.0707"]
+    assert comparison.copies == [(tmp_path / "copies" / "a", tmp_path / "a"), (tmp_path / "z", tmp_path / "a")]
+    assert comparison.others == []
+    print_comparison(comparison)
+    line = f"copy of {tmp_path / 'a'}, not counted: {tmp_path / 'z'}"
+    assert line in capsys.readouterr().out
+    assert f"- {in_markdown(line)}" in as_markdown(comparison).splitlines()
+    assert f"copy of: <code>{tmp_path / 'z'}</code> {tmp_path / 'a'}" in as_html(comparison)
+
+
+def test_what_is_no_copy(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", 0.9, 1)
+    for name, file, old, new in (
+        ("repeated", "metrics.json", '"train_seconds": 30.0', '"train_seconds": 31.0'),
+        ("resumed", "history.csv", "3,66,30.0", "3,66,30.5"),
+        ("other settings", "config.yaml", "limit: null", "num_workers: 3\n  limit: null"),
+    ):
+        shutil.copytree(tmp_path / "a", tmp_path / name)
+        text = (tmp_path / name / file).read_text()
+        assert old in text
+        (tmp_path / name / file).write_text(text.replace(old, new))
+    shutil.move(tmp_path / "a", tmp_path / "moved")
+    comparison = compare(tmp_path)
+    assert comparison.copies == []
+    assert comparison.rows()[0][1] == "1 in 4 runs"
 
 
 def test_ties_are_decided_by_validation_and_none_comes_last(tmp_path: Path) -> None:
@@ -203,7 +311,7 @@ def test_a_warning_where_runs_are_not_comparable(tmp_path: Path, key: str, value
     assert len(comparison.warnings) == (warning is not None)
     if warning is not None:
         assert warning in comparison.warnings[0]
-        assert f"Careful, {comparison.warnings[0]}" in as_markdown(comparison)
+        assert f"Careful, {in_markdown(comparison.warnings[0])}" in as_markdown(comparison)
         assert f"Careful, {comparison.warnings[0]}" in as_html(comparison)
 
 

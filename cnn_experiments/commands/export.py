@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 from cnn_experiments.commands.hydra_command import command, known_classes, typed_settings
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.runs.formats import printable
 
 
 @command("export")
@@ -24,7 +25,7 @@ def main(config: DictConfig) -> None:
     from cnn_experiments.inspection.export import export_onnx
 
     run = opened(config.run, config.checkpoint, known_classes(config), typed_settings(config))
-    target = Path(config.output or beside_the_run(config))
+    target = beside_the_run(config) if config.output is None else Path(str(config.output))
     described = {"model": run.settings.model.name, "config": run.settings.config}
     exported = export_onnx(run.network(), run.data.input_shape, run.data.class_names, described, target)
     print(f"written: {target} ({target.stat().st_size / 2**20:.1f} MiB)")
@@ -32,7 +33,8 @@ def main(config: DictConfig) -> None:
         "ONNX Runtime gives the same logits for batches of 1 and 3 (differences up to "
         f"{exported.difference:.1e} of the largest)"
     )
-    print(f"input: {exported.input}\noutput: {exported.output}\nclasses: {', '.join(run.data.class_names)}")
+    classes = printable(", ".join(run.data.class_names))
+    print(f"input: {exported.input}\noutput: {exported.output}\nclasses: {classes}")
 
 
 def beside_the_run(config: DictConfig) -> Path:

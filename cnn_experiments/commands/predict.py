@@ -1,23 +1,39 @@
 """cnn-predict: classify images with a trained network."""
 
-import csv
+import hashlib
+import io
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from omegaconf import DictConfig
 
 from cnn_experiments.commands.hydra_command import command, known_classes, output_directory, typed_settings
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs.files import write_bytes, write_errors_explained, write_text
+from cnn_experiments.runs.formats import as_csv, cut, printable, terminal_table
 
 if TYPE_CHECKING:
     from torch import nn
 
     from cnn_experiments.evaluation.prediction import Prediction
 
+LONGEST_NAME = 230  # bytes of a file name, to which its directory allows 255
 
-@command("predict")
+
+def with_images_quoted(words: list[str]) -> list[str]:
+    """The words of the command line with the path after ``images=`` in quotes, whatever characters it has."""
+    found = [re.fullmatch(r"images=((?!['\"]|null$).+)", word, re.DOTALL) for word in words]
+    return [
+        f"images={QuotedString(path[1], Quote.single).with_quotes()}" if path else word
+        for path, word in zip(found, words, strict=True)
+    ]
+
+
+@command("predict", with_images_quoted)
 def main(config: DictConfig) -> None:
     """Print the class and probability of each image and write predictions.csv; list the files that cannot be read.
 
@@ -26,7 +42,7 @@ def main(config: DictConfig) -> None:
     """
     if not isinstance(config.saliency, bool):
         raise UserError(f"saliency={config.saliency}: use true or false")
-    if config.images is None:
+    if not isinstance(config.images, str) or not config.images:
         raise UserError("images: give a file, a folder or a pattern (images='holiday/*.jpg')")
     from cnn_experiments.evaluation.prediction import find_images, predict
     from cnn_experiments.evaluation.run import opened
@@ -38,20 +54,18 @@ def main(config: DictConfig) -> None:
     network = hardware.place(run.network())
     directory = output_directory()
     layer = choose_layer(network, config.saliency_layer, run.data.input_shape) if config.saliency else None
-    above_all = Path(os.path.commonpath([file.absolute().parent for file in files]))
+    above_all = os.path.commonpath([os.path.dirname(os.path.abspath(file)) for file in files])
+    names = run.data.class_names
 
     predictions = []
-    with (directory / "predictions.csv").open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream)
-        names = run.data.class_names
-        writer.writerow(["file", "class", "probability", *(f"probability of {name}" for name in names), "error"])
-        for prediction in predict(network, run.data, files, hardware):
-            writer.writerow(row_of(prediction, len(names)))
-            predictions.append(replace(prediction, seen=None))  # memory is bounded by a batch
-            if layer is not None and not prediction.error:
-                below = prediction.file.absolute().relative_to(above_all)
-                picture = directory / "saliency" / f"{below}.png"  # a.jpg and a.png may both be there
-                write_saliency(network, layer, prediction, names, picture)
+    for prediction in predict(network, run.data, files, hardware):
+        predictions.append(replace(prediction, seen=None))  # memory is bounded by a batch
+        if layer is not None and not prediction.error:
+            below = Path(os.path.relpath(os.path.abspath(prediction.file), above_all))
+            write_saliency(network, layer, prediction, names, directory / "saliency" / picture_of(below))
+    heading = ["file", "class", "probability", *(f"probability of {name}" for name in names), "error"]
+    rows = [row_of(prediction, len(names)) for prediction in predictions]
+    write_text(directory / "predictions.csv", as_csv(heading, rows))
     print_predictions(predictions)
     print(f"written: {directory / 'predictions.csv'}")
     if not any(not prediction.error for prediction in predictions):
@@ -80,25 +94,42 @@ def write_saliency(
     images = prediction.seen[None]
     classes = torch.tensor([names.index(prediction.class_name)], device=images.device)
     heat = grad_cam(network, layer, images, classes)[0]
-    caption = f"{prediction.class_name} {prediction.probability:.3f}"
-    picture.parent.mkdir(parents=True, exist_ok=True)
-    picture_of_saliency(prediction.seen, heat, caption).save(picture)
+    caption = f"{cut(printable(prediction.class_name), 40)} {prediction.probability:.3f}"
+    content = io.BytesIO()
+    picture_of_saliency(prediction.seen, heat, caption).save(content, "png")
+    with write_errors_explained(picture.parent):
+        picture.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(picture, content.getvalue())
+
+
+def picture_of(image: Path) -> Path:
+    """Where the picture for an image goes: a.jpg and a.png may both be there, and a name may be as long as can be."""
+    name = f"{image.name}.png"
+    if len(os.fsencode(name)) > LONGEST_NAME:
+        name = f"{image.name[:40]}.{hashlib.sha256(os.fsencode(image.name)).hexdigest()[:16]}.png"
+    return image.with_name(name)
 
 
 def print_predictions(predictions: "list[Prediction]") -> None:
     """Print a row for each image, and the files that could not be read."""
     from rich.console import Console
-    from rich.table import Table
+    from rich.measure import Measurement
 
-    table = Table("file", "class", "probability")
-    for prediction in predictions:
-        if not prediction.error:
-            table.add_row(str(prediction.file), prediction.class_name, f"{prediction.probability:.3f}")
-    if table.rows:
+    rows = [
+        [str(prediction.file), cut(prediction.class_name), f"{prediction.probability:.3f}"]
+        for prediction in predictions
+        if not prediction.error
+    ]
+    if rows:
         console = Console()
-        console.width = max(console.width, max(len(str(prediction.file)) for prediction in predictions) + 40)
+        table = terminal_table("", [["file", "class", "probability"], *rows])
+        console.width = max(
+            console.width, Measurement.get(console, console.options.update(width=10_000), table).maximum
+        )
         console.print(table)
-    unreadable = [f"  {prediction.file}: {prediction.error}" for prediction in predictions if prediction.error]
+    unreadable = [
+        printable(f"  {prediction.file}: {prediction.error}") for prediction in predictions if prediction.error
+    ]
     if unreadable:
         print("\n".join([f"{len(unreadable)} of {len(predictions)} files could not be read:", *unreadable]))
 

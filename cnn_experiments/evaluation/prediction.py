@@ -1,6 +1,6 @@
 """Predictions of a trained network for image files."""
 
-import glob
+import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +13,7 @@ from cnn_experiments.datamodules.photographs import UnusableImageError
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.evaluation.testing import scores_of
+from cnn_experiments.runs.folders import walk
 
 
 @dataclass(frozen=True)
@@ -39,20 +40,31 @@ class Prediction:
 def find_images(images: str | Path) -> list[Path]:
     """Find image files: one, all in a folder and its sub-folders, or those that match a pattern; sorted by name.
 
+    Links to folders are followed only if they are named. Square brackets may be part of a name.
+
     Raises:
         UserError: there are none.
     """
     path = Path(images).expanduser()
-    if path.is_dir():
-        found = list(path.rglob("*"))
-    elif path.exists():
+    if os.path.isdir(path):
+        found = [folder / name for folder, names in walk(path) for name in names or []]
+    elif os.path.exists(path):
         found = [path]
     else:
-        found = [Path(name) for name in glob.glob(str(path), recursive=True)]
-    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+        found = _matching(path) or _matching(Path(str(path).replace("[", "[[]")))
+    files = sorted({file for file in found if os.path.isfile(file) and not file.name.startswith(".")})
     if not files:
         raise UserError(f"images={images}: there are no such files. Give a file, a folder or a pattern ('a/*.jpg')")
     return files
+
+
+def _matching(pattern: Path) -> list[Path]:
+    """What matches a pattern. ``**`` stands for any number of folders, and for all that is in them at the end."""
+    below = pattern.relative_to(pattern.anchor) / ("*" if pattern.name == "**" else "")
+    try:
+        return list(Path(pattern.anchor).glob(str(below)))
+    except (ValueError, NotImplementedError, OSError, RecursionError):  # no pattern, or too deep to follow
+        return []
 
 
 def predict(network: nn.Module, data: ImageData, files: Sequence[Path], hardware: Hardware) -> Iterator[Prediction]:

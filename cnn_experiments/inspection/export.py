@@ -4,7 +4,6 @@ import contextlib
 import io
 import json
 import logging
-import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from torch import Tensor, nn
 
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.inspection.layer_outputs import evaluation_mode
+from cnn_experiments.runs.files import write_bytes
 
 CHECKED_BATCHES = (1, 3)  # batch sizes that are compared; the file takes any
 TOLERANCE = 1e-4  # largest difference of a logit, as a share of the largest logit; single precision alone makes up 1e-6
@@ -54,8 +54,8 @@ def export_onnx(
         file: where to write; its folder must exist.
 
     Raises:
-        UserError: the file cannot be written.
-        ExperimentError: the logits differ.
+        UserError: there is no such folder, or no file of that name can be.
+        ExperimentError: the logits differ, or the disk is full or the folder read-only.
     """
     if not file.parent.is_dir():
         raise UserError(f"output={file}: there is no folder {file.parent}. Make it, or choose another")
@@ -66,32 +66,28 @@ def export_onnx(
     }
     texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in described.items()}
     texts |= words | {"classes": json.dumps(list(class_names))}
-    temporary = file.with_name(f".{file.name}.new")
     expected = logits_to_compare(network, input_shape)  # first: a network that fails should not wait for the exporter
+    content = as_onnx(network, input_shape, texts)
+    difference = greatest_difference(expected, content)
+    if not difference <= TOLERANCE:  # nan too
+        raise ExperimentError(
+            f"the file's logits differ from the network's by {difference:.1e} of the largest logit, more than "
+            f"{TOLERANCE:.0e}: nothing is written. Please report this, with config.yaml"
+        )
     try:
-        write_onnx(network, input_shape, texts, temporary)
-        difference = greatest_difference(expected, temporary)
-        if not difference <= TOLERANCE:  # nan too
-            raise ExperimentError(
-                f"the file's logits differ from the network's by {difference:.1e} of the largest logit, more than "
-                f"{TOLERANCE:.0e}: nothing is written. Please report this, with config.yaml"
-            )
-        os.replace(temporary, file)
+        write_bytes(file, content)
     except OSError as error:
         raise UserError(f"output={file}: cannot be written ({error.strerror}). Choose another file") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return Exported(difference, **words)
 
 
-def write_onnx(network: nn.Module, input_shape: tuple[int, int, int], described: Mapping[str, str], file: Path) -> None:
-    """Write a network in evaluation mode as ONNX, for batches of any size.
+def as_onnx(network: nn.Module, input_shape: tuple[int, int, int], described: Mapping[str, str]) -> bytes:
+    """The content of an ONNX file of a network in evaluation mode, for batches of any size.
 
     Args:
         network: on the CPU.
         input_shape: channels, height and width of its images.
         described: what the file says about itself.
-        file: where to write.
     """
     import onnx
 
@@ -108,7 +104,7 @@ def write_onnx(network: nn.Module, input_shape: tuple[int, int, int], described:
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(described))
     onnx.checker.check_model(model, full_check=True)
-    onnx.save(model, file)
+    return bytes(model.SerializeToString())
 
 
 @contextlib.contextmanager
@@ -139,19 +135,19 @@ def logits_to_compare(network: nn.Module, input_shape: tuple[int, int, int]) -> 
         return [(images, network(images)) for images in batches]
 
 
-def greatest_difference(expected: list[tuple[Tensor, Tensor]], file: Path) -> float:
+def greatest_difference(expected: list[tuple[Tensor, Tensor]], content: bytes) -> float:
     """The largest difference between expected logits and those of an ONNX file, as a share of the largest logit.
 
     Args:
         expected: images and logits, as `logits_to_compare` returns them.
-        file: the ONNX file.
+        content: the content of the file.
 
     Returns:
         The share, or nan if there is any nan.
     """
     import onnxruntime
 
-    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(content, providers=["CPUExecutionProvider"])
     differences = []
     for images, logits in expected:
         (found,) = session.run(["logits"], {"images": images.numpy()})

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnn_experiments.models.layers import PartialConv2d
+from cnn_experiments.runs.formats import in_picture
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -116,6 +117,7 @@ def picture_of_confusion(counts: Tensor, class_names: list[str]) -> "Figure":
     """
     from matplotlib.figure import Figure
 
+    class_names = list(map(in_picture, class_names))
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
     number_of_classes, longest = len(class_names), max(map(len, class_names))
     inches = min(18, max(2.6, 0.5 * number_of_classes))
@@ -157,8 +159,8 @@ def picture_of_mistakes(images: Tensor, labels: Tensor, probabilities: Tensor, c
         axes.imshow(image, cmap="gray")
         taken = max(range(len(of_classes)), key=of_classes.__getitem__)
         axes.set_title(
-            f"is {class_names[label]} ({percent(of_classes[label])})\n"
-            f"taken for {class_names[taken]} ({percent(of_classes[taken])})",
+            f"is {in_picture(class_names[label])} ({percent(of_classes[label])})\n"
+            f"taken for {in_picture(class_names[taken])} ({percent(of_classes[taken])})",
             fontsize=9,
         )
     return figure

@@ -1,6 +1,7 @@
 """Charts of a comparison as SVG. Imports matplotlib: import this file only where charts are drawn."""
 
 import io
+import math
 from typing import Any
 
 from matplotlib import colormaps, rc_context
@@ -9,6 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
 from cnn_experiments.runs.comparison import Configuration
+
+MOST_POINTS = 100_000  # of a chart; of more, each second, third … is drawn
+LARGEST = 1e38  # no loss in single precision is larger, and matplotlib can compute with it
 
 
 def colours_for(number: int) -> list[str]:
@@ -27,9 +31,11 @@ def curves(configurations: list[Configuration], colours: list[str], figure: str,
         over: ``epoch`` or ``seconds``.
     """
     chart, axes = _new_chart(f"{figure} over {over}" + (" of training" if over == "seconds" else "s"))
+    step = 1 + sum(len(run.history) for one in configurations for run in one.runs) // MOST_POINTS
     for configuration, colour in reversed(list(zip(configurations, colours, strict=True))):
         for run in configuration.runs:
-            points = [(row[over], row[figure]) for row in run.history if figure in row and over in row]
+            rows = [row for row in run.history if abs(row.get(figure, math.nan)) < LARGEST]
+            points = [(row[over], row[figure]) for row in rows[::step]]
             if points:
                 marker = "o" if len(points) == 1 else None
                 axes.plot(*zip(*points, strict=True), color=colour, linewidth=1.2, alpha=0.8, marker=marker)

@@ -1,35 +1,32 @@
-"""Runs side by side: gathered from their directories and grouped by configuration.
-
-Only config.yaml, metrics.json and history.csv are read, never TensorBoard's files: hundreds of runs take seconds.
-"""
+"""Runs side by side, grouped by configuration."""
 
 import glob
 import importlib
 import json
-import re
+import os
 import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
 from pathlib import Path
 from typing import Any
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
-from cnn_experiments.runs.files import read_text
+from cnn_experiments.runs.finished import FIGURES, FinishedRun, read_run, run_directories
 from cnn_experiments.runs.formats import (
     as_typed,
+    cut,
     duration,
     figure,
     html_row,
     html_table,
+    in_html,
     in_units,
+    printable,
     some_of,
     terminal_table,
 )
-from cnn_experiments.settings.containers import flatten
-from cnn_experiments.settings.renamed import modernised
+from cnn_experiments.runs.records import read_json
 
 # Settings under which figures do not compare: which images are learned from and tested on, and for how long.
 CONDITIONS = {
@@ -51,8 +48,8 @@ CONDITIONS = {
     ),
     "budget": ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
 }
-# What differs between the runs of one configuration; so does everything about logging.
-NOT_SETTINGS = {"seed", "datamodule.seed", *MACHINE_KEYS}
+# The conditions that choose the images.
+IMAGES = ("data", "split", "limit")
 # What follows from other settings and would only repeat them.
 REPEATED = {
     "datamodule._target_",
@@ -63,55 +60,8 @@ REPEATED = {
     "model.in_channels",
     "model.num_classes",
 }
-# Keys where 1 is a number of batches or images, and 1.0 is all of them.
-NUMBERS_OR_SHARES = re.compile(r"trainer\.(limit_|overfit_|val_check_)|datamodule\.(test|validation)_size")
-# Figures of a run in `Comparison.to_pandas`, as metrics.json names them.
-FIGURES = (
-    "test/accuracy",
-    "test/loss",
-    "val/accuracy",
-    "parameters",
-    "multiply_adds",
-    "images_per_second",
-    "train_seconds",
-    "epochs",
-)
 MOST_SETTINGS = 20  # configurations whose settings are listed side by side
-MOST_BYTES_OF_OVERRIDES = 2**20
-
-
-@dataclass
-class FinishedRun:
-    """A completed run.
-
-    Args:
-        directory: the run directory.
-        settings: by dotted keys, without those that may differ between the runs of one configuration.
-        metrics: the content of metrics.json.
-        history: a row of figures for each epoch.
-        experiment: its preset; None if there was none.
-    """
-
-    directory: Path
-    settings: dict[str, Any]
-    metrics: dict[str, Any]
-    history: list[dict[str, float]]
-    experiment: str | None
-
-    @property
-    def name(self) -> str:
-        """The name of its network: the preset, or the model."""
-        return self.experiment or str(self.settings.get("model.name", "?"))
-
-    @property
-    def was_validated(self) -> bool:
-        """Whether any epoch was validated."""
-        return any("val/accuracy" in row for row in self.history)
-
-    def seconds_to(self, accuracy: float) -> float:
-        """Seconds of training until an epoch reached a validation accuracy; infinity if none did."""
-        reached = (row["seconds"] for row in self.history if row.get("val/accuracy", -1) >= accuracy)
-        return next(reached, float("inf"))
+LONGEST_LABEL = LONGEST_REASON = 1000  # characters
 
 
 @dataclass
@@ -176,6 +126,7 @@ class Comparison:
         configurations: those of completed runs, the best first.
         others: runs that did not complete: directory, status, reason.
         warnings: why figures are not comparable.
+        copies: directories that were not counted, each with the one whose copy it is.
     """
 
     paths: list[Path]
@@ -183,6 +134,7 @@ class Comparison:
     configurations: list[Configuration]
     others: list[tuple[Path, str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    copies: list[tuple[Path, Path]] = field(default_factory=list)
 
     @property
     def title(self) -> str:
@@ -242,14 +194,16 @@ class Comparison:
         return [["setting", *(configuration.label for configuration in best)], *rows]
 
     def notes(self) -> list[str]:
-        """A line for each reason why figures are not comparable, and for each run that did not complete."""
-        return [
+        """A line for each reason why figures are not comparable, and for each run that is not in the table."""
+        lines = [
             *(f"Careful, {warning}" for warning in self.warnings),
             *(
                 f"{status}: {directory}" + (f" ({' '.join(reason.split())})" if reason else "")
                 for directory, status, reason in self.others
             ),
+            *(f"copy of {original}, not counted: {copy}" for copy, original in self.copies),
         ]
+        return [printable(line) for line in lines]
 
     def to_pandas(self) -> Any:
         """A row for each completed run: configuration, seed, directory, figures, and the settings that differ.
@@ -291,8 +245,8 @@ class Comparison:
     def _repr_html_(self) -> str:
         """What a notebook shows."""
         table = html_table(self.headings(), map(html_row, self.rows())) if self.configurations else ""
-        notes = "".join(f"<li>{escape(note)}</li>" for note in self.notes())
-        return f"<p>{escape(self.title)}, the best first</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
+        notes = "".join(f"<li>{in_html(note)}</li>" for note in self.notes())
+        return f"<p>{in_html(self.title)}, the best first</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
 
 
 def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: float = 0.9) -> Comparison:
@@ -308,27 +262,26 @@ def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: floa
     if isinstance(accuracy, bool) or not isinstance(accuracy, (int, float)) or not 0 < accuracy <= 1:
         raise UserError(f"accuracy={accuracy}: give a share of right answers above 0, up to 1.0")
     folders = [folder for path in ([paths] if isinstance(paths, (str, Path)) else paths) for folder in _folders(path)]
-    groups: dict[str, list[FinishedRun]] = defaultdict(list)
-    others = []
-    for directory in _run_directories(folders):
+    finished: dict[str, FinishedRun] = {}
+    others, copies = [], []
+    for directory in run_directories(folders):
         try:
-            metrics = directory.metrics()
-            status = metrics["status"]
-            if status != "completed":
-                others.append((directory.path, str(status), str(metrics.get("error", ""))))
+            metrics = read_json(directory.metrics_file)
+            if metrics.get("status") != "completed":
+                others.append((directory.path, *_status_and_reason(metrics)))
                 continue
             run = read_run(directory, metrics)
-        except (OSError, UserError, LookupError, ValueError, TypeError) as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-            others.append((directory.path, "unreadable", reason))
+        except (OSError, UserError) as error:
+            reason = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
+            others.append((directory.path, "unreadable", cut(reason, LONGEST_REASON)))
             continue
-        groups[json.dumps(run.settings, sort_keys=True, default=str)].append(run)
-    if not groups and not others:
+        original = finished.setdefault(run.content, run)
+        if original is not run:
+            copies.append((run.directory, original.directory))
+    if not finished and not others:
         raise UserError(f"runs={', '.join(map(str, folders))}: there are no runs in this folder. cnn-train makes some")
-    configurations = [Configuration(runs) for runs in groups.values()]
-    configurations.sort(key=Configuration.rank, reverse=True)
-    label(configurations)
-    return Comparison(folders, accuracy, configurations, others, incomparable(configurations))
+    configurations = _grouped(finished.values())
+    return Comparison(folders, accuracy, configurations, others, incomparable(configurations), copies)
 
 
 def _folders(path: str | Path) -> list[Path]:
@@ -337,82 +290,33 @@ def _folders(path: str | Path) -> list[Path]:
     Raises:
         UserError: there is none.
     """
-    if Path(path).is_dir():
-        return [Path(path)]
-    found = [Path(name) for name in sorted(glob.glob(str(path))) if Path(name).is_dir()]
-    if not found:
+    names = [os.fspath(path)] if os.path.isdir(path) else sorted(filter(os.path.isdir, glob.glob(os.fspath(path))))
+    if not names:
         raise UserError(f"runs={path}: there is no such folder. Give one that holds runs, such as outputs")
-    return found
+    return [Path(name) for name in names]
 
 
-def _run_directories(folders: Iterable[Path]) -> Iterator[RunDirectory]:
-    """All runs in the folders and their sub-folders, each once."""
-    seen = set()
-    for folder in folders:
-        for metrics_file in sorted(folder.glob("**/metrics.json")):
-            place = metrics_file.parent.resolve()
-            if place not in seen:
-                seen.add(place)
-                yield RunDirectory(metrics_file.parent)
-
-
-def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
-    """A completed run, from its files.
-
-    Args:
-        directory: the run directory.
-        metrics: the content of its metrics.json.
+def _status_and_reason(metrics: dict[str, Any]) -> tuple[str, str]:
+    """How a run ended that did not complete.
 
     Raises:
-        UserError: one of the files is not what a run writes.
+        UserError: its status is none that a run writes.
     """
-    _check_metrics(directory, metrics)
-    history = directory.history()
-    if not all({"epoch", "seconds"} <= row.keys() for row in history):
-        raise UserError(f"{directory.history_file}: a row lacks epoch or seconds")
-    everything = flatten(modernised(directory.config()))
-    settings = {key: _without_point(key, value) for key, value in everything if _is_setting(key)}
-    return FinishedRun(directory.path, settings, metrics, history, read_experiment(directory, metrics))
+    status = metrics.get("status")
+    if status not in ("running", "failed", "interrupted"):
+        raise UserError("the status in metrics.json is none that a run writes")
+    return str(status), cut(str(metrics.get("error", "")), LONGEST_REASON)
 
 
-def _check_metrics(directory: RunDirectory, metrics: dict[str, Any]) -> None:
-    """Raise UserError if a figure that a comparison uses is not of the kind that a run writes."""
-    for name in ("seed", *FIGURES):
-        if metrics.get(name) is not None and type(metrics[name]) not in (int, float):
-            raise UserError(f"{directory.metrics_file}: {name} is no number")
-    confusion = metrics.get("confusion")
-    if confusion and not _is_confusion(confusion):
-        raise UserError(f"{directory.metrics_file}: confusion is no table of counts for its classes")
-
-
-def _is_confusion(confusion: Any) -> bool:
-    if not isinstance(confusion, dict):
-        return False
-    classes, counts = confusion.get("classes"), confusion.get("test")
-    if not isinstance(classes, list) or not isinstance(counts, list) or len(counts) != len(classes):
-        return False
-    rows_are_lists = all(isinstance(row, list) and len(row) == len(classes) for row in counts)
-    return rows_are_lists and all(type(count) is int and count >= 0 for row in counts for count in row)
-
-
-def _is_setting(key: str) -> bool:
-    return key not in NOT_SETTINGS and not key.startswith("logging.")
-
-
-def _without_point(key: str, value: Any) -> Any:
-    """The value, with 1.0 as 1 if both mean the same."""
-    is_whole = isinstance(value, float) and value.is_integer()
-    return int(value) if is_whole and not NUMBERS_OR_SHARES.match(key) else value
-
-
-def read_experiment(directory: RunDirectory, metrics: dict[str, Any]) -> str | None:
-    """The preset among the words that a run was started with; None if there is none, or no record."""
-    words = metrics.get("overrides")
-    if words is None:  # a run from before version 0.2
-        record = directory.path / ".hydra" / "overrides.yaml"
-        words = read_text(record, MOST_BYTES_OF_OVERRIDES).splitlines() if record.is_file() else []
-    found = [re.fullmatch(r"(?:- )?'?\+?experiment=([\w./-]+)'?", str(word)) for word in words]
-    return next((match[1] for match in found if match), None)
+def _grouped(runs: Iterable[FinishedRun]) -> list[Configuration]:
+    """The runs by configuration, labelled, the best first."""
+    groups: dict[str, list[FinishedRun]] = defaultdict(list)
+    for run in runs:
+        groups[json.dumps(run.settings, sort_keys=True)].append(run)
+    configurations = [Configuration(runs) for runs in groups.values()]
+    configurations.sort(key=Configuration.rank, reverse=True)
+    label(configurations)
+    return configurations
 
 
 def differing_keys(configurations: Iterable[Configuration]) -> list[str]:
@@ -437,7 +341,8 @@ def label(configurations: list[Configuration]) -> None:
         for configuration in same_name:
             settings = configuration.settings
             values = [f"{_short(key)}={as_typed(key, settings[key])}" for key in keys if key in settings]
-            configuration.label = " ".join([f"{name} on {data}" if several_data_sets else name, *values])
+            words = [f"{name} on {data}" if several_data_sets else name, *values]
+            configuration.label = cut(" ".join(words), LONGEST_LABEL)
 
 
 def _short(key: str) -> str:
@@ -447,13 +352,13 @@ def _short(key: str) -> str:
 
 def incomparable(configurations: list[Configuration]) -> list[str]:
     """A sentence for each condition that makes figures incomparable."""
-    warnings = []
-    for condition, keys in CONDITIONS.items():
-        for key in keys:
-            having = [configuration for configuration in configurations if key in configuration.settings]
-            values = dict.fromkeys(as_typed(key, configuration.settings[key]) for configuration in having)
-            if len(values) > 1:
-                warnings.append(f"not the same {condition}: {key} is {some_of(list(values))}")
+    warnings = [
+        f"not the same {condition}: {key} is {some_of(values)}"
+        for condition, keys in CONDITIONS.items()
+        for key in keys
+        if len(values := _values_of(key, configurations)) > 1
+    ]
+    warnings += _other_images(configurations)
     drawn_by_seed = [one for one in configurations if "datamodule.test_size" in one.settings]
     seeds_of_each = dict.fromkeys("+".join(map(str, configuration.seeds)) for configuration in drawn_by_seed)
     if len(seeds_of_each) > 1:
@@ -461,6 +366,27 @@ def incomparable(configurations: list[Configuration]) -> list[str]:
             f"not the same split: the seed decides which images are tested on, and is {some_of(list(seeds_of_each))}"
         )
     return warnings
+
+
+def _other_images(configurations: list[Configuration]) -> list[str]:
+    """A sentence where the recorded images differ although the settings that choose them agree."""
+    alike: dict[str, list[Configuration]] = defaultdict(list)
+    for configuration in configurations:
+        chosen = [configuration.settings.get(key) for name in IMAGES for key in CONDITIONS[name]]
+        alike[repr(chosen)].append(configuration)
+    found = {
+        f"not the same images: {key} is {some_of(values)}"
+        for key in ("data", "test images")
+        for same in alike.values()
+        if len(values := _values_of(key, same)) > 1
+    }
+    return sorted(found)
+
+
+def _values_of(key: str, configurations: list[Configuration]) -> list[str]:
+    """The distinct values of a setting, where there is such a setting, as one would type them."""
+    values = [configuration.settings[key] for configuration in configurations if key in configuration.settings]
+    return list({repr(value): as_typed(key, value) for value in values}.values())
 
 
 def _seeds(configuration: Configuration) -> str:

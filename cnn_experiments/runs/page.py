@@ -1,12 +1,13 @@
 """A comparison as one page that works offline: table, curves, accuracy against cost, confusion, accuracy by class."""
 
 from collections import defaultdict
-from html import escape
+from pathlib import Path
 
 from cnn_experiments.runs.comparison import Comparison, Configuration
-from cnn_experiments.runs.formats import html_row, html_table
+from cnn_experiments.runs.formats import html_row, html_table, in_html
 
 MOST_CURVES = 20  # more colours than this nobody can tell apart; the best configurations are drawn
+MOST_CLASSES = 100  # a larger confusion matrix nobody can read
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem; color: #222; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
@@ -30,10 +31,11 @@ code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
 def as_html(comparison: Comparison) -> str:
     """The page as HTML."""
     parts = [
-        f"<h1>{escape(comparison.title)}</h1>",
-        *(f'<p class="warning">Careful, {escape(warning)}</p>' for warning in comparison.warnings),
+        f"<h1>{in_html(comparison.title)}</h1>",
+        *(f'<p class="warning">Careful, {in_html(warning)}</p>' for warning in comparison.warnings),
         *_of_completed_runs(comparison),
-        *_not_completed(comparison),
+        *_list("Not completed", comparison.others),
+        *_list("Copies, not counted", [(copy, "copy of", str(original)) for copy, original in comparison.copies]),
     ]
     body = "\n".join(parts)
     return (
@@ -77,33 +79,34 @@ def _main_table(comparison: Comparison, colours: list[str]) -> str:
     rows = []
     for number, (name, *figures) in enumerate(comparison.rows()):
         swatch = f'<span class="swatch" style="background:{colours[number]}"></span>' if number < len(colours) else ""
-        cells = "".join(f"<td>{escape(figure)}</td>" for figure in figures)
-        rows.append(f"<tr><td>{swatch}{escape(name)}</td>{cells}</tr>")
+        cells = "".join(f"<td>{in_html(figure)}</td>" for figure in figures)
+        rows.append(f"<tr><td>{swatch}{in_html(name)}</td>{cells}</tr>")
     text = "Mean ± standard deviation over seeds, the best first. Times are of training, without validation."
     return f"{html_table(comparison.headings(), rows)}<p>{text}</p>"
 
 
-def _not_completed(comparison: Comparison) -> list[str]:
-    if not comparison.others:
+def _list(heading: str, runs: list[tuple[Path, str, str]]) -> list[str]:
+    """Directories under a heading, each with what it is and more about it; empty if there are none."""
+    if not runs:
         return []
     lines = (
-        f"<li>{escape(status)}: <code>{escape(str(directory))}</code> {escape(reason)}</li>"
-        for directory, status, reason in comparison.others
+        f"<li>{in_html(what)}: <code>{in_html(str(directory))}</code> {in_html(more)}</li>"
+        for directory, what, more in runs
     )
-    return ["<h2>Not completed</h2><ul>", *lines, "</ul>"]
+    return [f"<h2>{heading}</h2><ul>", *lines, "</ul>"]
 
 
 def _matrices(configurations: list[Configuration]) -> str:
-    """The confusion matrix of each configuration, over all its seeds."""
+    """The confusion matrix of each configuration, over all its seeds; none of very many classes."""
     tables = []
     for configuration in configurations:
         confusion, names = _confusion_of(configuration)
-        if not names:
+        if not 0 < len(names) <= MOST_CLASSES:
             continue
         rows = [_matrix_row(name, counts) for name, counts in zip(names, confusion, strict=True)]
-        heading = "".join(f"<th>{escape(name)}</th>" for name in names)
+        heading = "".join(f"<th>{in_html(name)}</th>" for name in names)
         tables.append(
-            f"<figure><figcaption>{escape(configuration.label)}</figcaption><div class='wide'><table>"
+            f"<figure><figcaption>{in_html(configuration.label)}</figcaption><div class='wide'><table>"
             f"<tr><th></th>{heading}</tr>{''.join(rows)}</table></div></figure>"
         )
     if not tables:
@@ -120,7 +123,7 @@ def _matrix_row(name: str, counts: list[int]) -> str:
         f'color:{"white" if count / total > 0.5 else "#222"}">{count:,}</td>'
         for count in counts
     )
-    return f"<tr><th>{escape(name)}</th>{cells}</tr>"
+    return f"<tr><th>{in_html(name)}</th>{cells}</tr>"
 
 
 def _accuracy_by_class(configurations: list[Configuration]) -> str:

@@ -1,5 +1,7 @@
-"""Reading YAML and JSON that may come from anybody: plain data of bounded size and depth; anything else is refused."""
+"""Reading YAML, JSON and CSV that may come from anybody: plain data of bounded size and depth; the rest is refused."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +11,14 @@ import yaml
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.files import read_text
 
-MOST_BYTES_OF_YAML = 2**20
-MOST_BYTES_OF_JSON = 2**26  # a confusion matrix of 1,000 classes has a million numbers
+# Beyond these sizes, reading a file would take many seconds or gigabytes of memory.
+MOST_BYTES_OF_YAML = 2**18
+MOST_BYTES_OF_JSON = 2**24  # a confusion matrix of 1,000 classes has a million numbers
+MOST_BYTES_OF_TABLE = 2**23
+MOST_ROWS = 100_000
+MOST_COLUMNS = 100
 DEEPEST = 50  # levels of nesting
+LARGEST = 2**63  # Python cannot print an integer of many thousand digits, or make a float of it
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -20,27 +27,48 @@ def read_yaml(file: Path) -> dict[str, Any]:
 
     Raises:
         UserError: the file is missing, too large, nested too deeply or not YAML, has aliases, or does not hold a
-            mapping with names as keys.
+            mapping of names to text, numbers, lists and further mappings.
     """
     text = read_text(file, MOST_BYTES_OF_YAML)
     try:
         _check_nesting(text)
-        content = yaml.load(text, Loader=LOADER)
+        return _plain_mapping(yaml.load(text, Loader=LOADER))
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise UserError(f"{file}: this is no YAML that a run writes ({_one_line(error)})") from error
-    return _mapping(file, content)
 
 
 def read_json(file: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
     Raises:
-        UserError: the file is missing, too large or not JSON, or does not hold an object.
+        UserError: the file is missing, too large, nested too deeply or not JSON, or does not hold an object.
     """
+    text = read_text(file, MOST_BYTES_OF_JSON)
     try:
-        return _mapping(file, json.loads(read_text(file, MOST_BYTES_OF_JSON)))
+        return _plain_mapping(json.loads(text))
     except (ValueError, RecursionError) as error:
         raise UserError(f"{file}: this is no JSON that a run writes ({_one_line(error)})") from error
+
+
+def read_figures(file: Path) -> list[dict[str, float]]:
+    """The rows of a CSV file of figures, by the names in its first line. Empty cells are left out.
+
+    Raises:
+        UserError: the file is missing or too large, or is no table of figures.
+    """
+    lines = csv.reader(io.StringIO(read_text(file, MOST_BYTES_OF_TABLE), newline=""), strict=True)
+    try:
+        columns = next(lines, [])
+        if len(columns) > MOST_COLUMNS or len(set(columns)) < len(columns):
+            raise ValueError(f"more than {MOST_COLUMNS} columns, or two of one name")
+        rows: list[dict[str, float]] = []
+        for cells in filter(None, lines):
+            if len(cells) > len(columns) or len(rows) == MOST_ROWS:
+                raise ValueError(f"line {lines.line_num}: more cells than columns, or more than {MOST_ROWS:,} rows")
+            rows.append({name: float(cell) for name, cell in zip(columns, cells, strict=False) if cell})
+        return rows
+    except (csv.Error, ValueError) as error:
+        raise UserError(f"{file}: this is no table of figures as a run writes it ({_one_line(error)})") from error
 
 
 def _check_nesting(text: str) -> None:
@@ -61,16 +89,31 @@ def _check_nesting(text: str) -> None:
             depth -= 1
 
 
-def _mapping(file: Path, content: Any) -> dict[str, Any]:
-    if not isinstance(content, dict) or not _all_keys_are_names(content):
-        raise UserError(f"{file}: this holds no mapping of names to values, as a run writes it")
+def _plain_mapping(content: Any) -> dict[str, Any]:
+    """The content of a file if it is a mapping; raise ValueError if it is not, or not plain."""
+    if not isinstance(content, dict):
+        raise ValueError("no mapping of names to values")
+    _check_plain(content, 0)
     return content
 
 
-def _all_keys_are_names(content: Any) -> bool:
+def _check_plain(content: Any, depth: int) -> None:
+    """Raise ValueError unless this is text, a number of ordinary size, or a list or mapping of such."""
+    if depth > DEEPEST:
+        raise ValueError(f"more than {DEEPEST} levels")
     if isinstance(content, dict):
-        return all(isinstance(key, str) and _all_keys_are_names(value) for key, value in content.items())
-    return not isinstance(content, list) or all(map(_all_keys_are_names, content))
+        if not all(isinstance(key, str) for key in content):
+            raise ValueError("a key that is no name")
+        content = list(content.values())
+    if isinstance(content, list):
+        are_integers = set(map(type, content)) == {int}  # such as a matrix of a million counts
+        for part in (min(content), max(content)) if are_integers else content:
+            _check_plain(part, depth + 1)
+    elif isinstance(content, int):
+        if abs(content) >= LARGEST:
+            raise ValueError(f"a number beyond {LARGEST:.0e}")
+    elif content is not None and not isinstance(content, (str, float)):
+        raise ValueError(f"a value of the type {type(content).__name__}")
 
 
 def _one_line(error: Exception) -> str:

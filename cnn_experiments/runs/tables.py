@@ -17,8 +17,7 @@ def print_comparison(comparison: Comparison) -> None:
         console.width = max(console.width, 150)
         rows = [comparison.headings(), *comparison.rows()]
         console.print(terminal_table(f"{comparison.title}, the best first", rows))
-    for line in comparison.notes():
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    print("".join(f"{line}\n" for line in comparison.notes()), end="")
 
 
 def as_markdown(comparison: Comparison) -> str:
