@@ -7,9 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from cnn_experiments.evaluation import hardware
+from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.trainers.callbacks import EpochReport
 from tests.conftest import QUICK
 
@@ -200,9 +203,19 @@ def test_a_run_interrupted_in_its_test_only_tests(run_command, digits: Path, tmp
     file = tmp_path / "run" / "metrics.json"
     before, before_weights = json.loads(file.read_text()), weights(tmp_path / "run")
     file.write_text(json.dumps({**before, "status": "interrupted"}))
-    assert run_command("train", "resume=run").status == 0
+    for _ in range(2):  # as if it had been ended between its test and the record of it, twice
+        file.write_text(json.dumps({**before, "status": "interrupted"}))
+        assert run_command("train", "resume=run").status == 0
     assert json.loads(file.read_text()) == before
     assert all(torch.equal(value, before_weights[name]) for name, value in weights(tmp_path / "run").items())
+    for name, steps in (("test/loss", [67]), ("val/loss", [22, 44, 66])):
+        assert [event.step for event in events(tmp_path / "run").Scalars(name)] == steps
+        for several_files in (None, lambda moment: True):  # as `tensorboard --reload_multifile`
+            shown = plugin_event_accumulator.EventAccumulator(
+                str(tmp_path / "run"), tensor_size_guidance={"scalars": 0}, event_file_active_filter=several_files
+            )
+            shown.Reload()
+            assert [event.step for event in shown.Tensors(name)] == steps
 
 
 def test_a_complete_run_is_left_as_it_is(run_command, digits: Path, tmp_path: Path) -> None:
@@ -307,6 +320,40 @@ def test_a_compiled_network_has_the_same_checkpoint(run_command, digits: Path, t
     assert run_command("test", "run=compiled").status == 0
 
 
+def test_auto_is_recorded_as_what_it_became(
+    run_command, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in_epoch
+) -> None:
+    words = [*QUICK, "trainer.precision=auto", "hydra.run.dir=run"]
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"avx512_bf16": True})
+    stop_in_epoch(1)
+    assert run_command("train", *words).status == 130
+    stop_in_epoch(-1)
+    run = tmp_path / "run"
+    checkpoint = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["hyper_parameters"]["config"]["trainer"]["precision"] == "bf16-mixed"
+    assert yaml.safe_load((run / "config.yaml").read_text())["trainer"]["precision"] == "bf16-mixed"
+    text = events(run).Tensors("config/text_summary")[0].tensor_proto.string_val[0].decode()
+    assert "precision: bf16-mixed" in text
+
+    # On another machine it keeps its precision, whether it is resumed as a run or as a job of a sweep.
+    monkeypatch.setattr("torch.cpu.get_capabilities", dict)
+    hardware.warn_of_slow_bf16.cache_clear()
+    outcome = run_command("train", *words)
+    assert outcome.status == 0, outcome.error
+    assert outcome.out.count("this processor has no units for bf16, which makes training 13 to 17 times slower") == 1
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert (metrics["status"], metrics["precision"], metrics["test_images"]) == ("completed", "bf16-mixed", 100)
+    hardware.warn_of_slow_bf16.cache_clear()
+    outcome = run_command("test", "run=run")
+    assert f"test/loss {metrics['test/loss']}" in outcome.out
+    assert "no units for bf16" in outcome.out
+
+    # Runs of earlier versions recorded `auto` itself, and beside it what it became.
+    config = (run / "config.yaml").read_text()
+    (run / "config.yaml").write_text(config.replace("bf16-mixed", "auto"))
+    assert RunDirectory(run).config()["trainer"]["precision"] == "bf16-mixed"
+
+
 def test_a_run_records_how_it_came_to_be(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.precision=auto", "hydra.run.dir=run").status == 0
     metrics_file = tmp_path / "run" / "metrics.json"
@@ -341,3 +388,92 @@ def test_an_epoch_without_validation_has_no_validation_figures(run_command, digi
     assert run_command("train", *QUICK, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").status == 0
     lines = (only_run(tmp_path) / "history.csv").read_text().splitlines()
     assert [line.endswith(",,") for line in lines[1:]] == [True, False, True, False]
+
+
+def test_a_run_is_resumed_in_as_many_processes_as_it_began_in(run_command, digits, tmp_path, stop_in_epoch) -> None:
+    stop_in_epoch(1)
+    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 130
+    stop_in_epoch(-1)
+    metrics = tmp_path / "run" / "metrics.json"
+    recorded = json.loads(metrics.read_text())
+    assert recorded["processes"] == 1
+    metrics.write_text(json.dumps({**recorded, "processes": 4}))
+    before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+    outcome = run_command("train", "resume=run", "trainer.gpus=0")
+    assert outcome.status == 2
+    assert "trainer.gpus=0: this trains in 1 process here, and the run began in 4" in outcome.error
+    outcome = run_command("train", "resume=run", "trainer.devices=4")
+    assert outcome.status == 2
+    assert "trainer.devices: a resumed run keeps the settings it began with" in outcome.error
+    assert "datamodule.num_workers, trainer.enable_progress_bar, trainer.gpus. " in outcome.error
+    assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
+
+
+def test_a_run_is_not_resumed_on_other_data(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:
+    stop_in_epoch(1)
+    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 130
+    stop_in_epoch(-1)
+    metrics = tmp_path / "run" / "metrics.json"
+    kept = metrics.read_text()
+    metrics.write_text(json.dumps({**json.loads(kept), "data_fingerprint": "0" * 64}))
+    before = metrics.read_text()
+    outcome = run_command("train", "resume=run")
+    assert outcome.status == 2
+    assert "resume: the data are not those that the run began with" in outcome.error
+    assert metrics.read_text() == before
+    metrics.write_text(kept)
+    assert run_command("train", "resume=run").status == 0
+
+
+def test_the_error_of_a_failed_run_is_forgotten_when_it_goes_on(run_command, digits: Path, tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+    run.record(status="failed", error="no space left")
+    assert run.metrics()["error"] == "no space left"
+    assert run_command("train", "resume=run").status == 0
+    assert "error" not in run.metrics()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["trainer.val_check_interval=23"], "trainer.val_check_interval=23: an epoch has 22 batches"),
+        (
+            ["trainer.val_check_interval=9", "trainer.limit_train_batches=8"],
+            "trainer.val_check_interval=9: an epoch has trainer.limit_train_batches=8 batches",
+        ),
+        (["trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: of 22 batches this leaves none"),
+        (["trainer.limit_val_batches=0.01"], "trainer.limit_val_batches=0.01: of 4 batches this leaves none"),
+        (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: "),
+        (["trainer.max_epochs=0"], "trainer.max_epochs=0: "),
+        (["trainer.max_steps=0"], "trainer.max_steps=0: "),
+        (["trainer.max_epochs=-1"], "trainer.max_epochs=-1: the learning rate"),
+        (["trainer.log_every_n_steps=0"], "trainer.log_every_n_steps=0: "),
+        (["trainer.check_val_every_n_epoch=0"], "trainer.check_val_every_n_epoch=0: "),
+        (["trainer.accumulate_grad_batches=0"], "trainer.accumulate_grad_batches=0: "),
+        (["trainer.strategy=ddp_spawn", "trainer.devices=2"], "trainer.strategy=ddp_spawn: "),
+        (["trainer.devices=0"], "trainer.devices=0: "),
+        (["trainer.num_nodes=2", "hydra.run.dir=run"], "trainer.num_nodes=2: start the processes on all machines"),
+    ],
+)
+def test_what_would_end_the_training_later_is_refused(
+    run_command, digits: Path, tmp_path: Path, words: list[str], message: str
+) -> None:
+    outcome = run_command("train", *QUICK, *words)
+    assert outcome.status == 2, outcome
+    assert message in outcome.error
+    assert len(outcome.error.splitlines()) == 1
+    assert not list(tmp_path.rglob("metrics.json"))
+    assert not list(tmp_path.rglob("*tfevents*"))
+
+
+def test_processes_that_others_started_must_be_as_many_as_the_settings_mean(
+    run_command, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "x")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    outcome = run_command("train", *QUICK)
+    assert outcome.status == 2
+    assert (
+        "2 processes were started, but trainer.devices (or trainer.gpus) and trainer.num_nodes mean 1" in outcome.error
+    )

@@ -113,7 +113,7 @@ def test_slurms_settings_reach_its_launcher(run_command, tmp_path: Path) -> None
 
 
 def test_each_process_has_a_gpu_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(processes.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     own = processes.own_gpu.__wrapped__
     monkeypatch.setattr(processes.torch.cuda, "device_count", lambda: 1)
     assert own() is None

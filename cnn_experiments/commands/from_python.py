@@ -14,7 +14,10 @@ from omegaconf.errors import OmegaConfBaseException
 from cnn_experiments.commands.hydra_command import compose, explain, keys_of, plain, resumed_settings, with_todays_names
 from cnn_experiments.commands.resolvers import unique_name
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs.claim import claimed
 from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.runs.files import LogFile
+from cnn_experiments.runs.formats import PrintableFormatter
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.schema import GIVEN, Settings, read_settings
 
@@ -65,7 +68,7 @@ def train(
 
         data = as_image_data(data)
     directory, settings = read_words(overrides, network, data, [trust] if isinstance(trust, str) else list(trust))
-    with printed_and_logged(directory):
+    with claimed(RunDirectory(directory)), printed_and_logged(directory):
         from cnn_experiments.trainers.fit import train as train_with
 
         return train_with(settings, directory, network, data)
@@ -146,14 +149,13 @@ def composed(words: list[str]) -> tuple[dict[str, Any], Path]:
 @contextmanager
 def printed_and_logged(directory: Path) -> Iterator[None]:
     """Write log messages to ``train.log``; print them too, unless the application has set up logging."""
-    directory.mkdir(parents=True, exist_ok=True)
     logger = logging.getLogger("cnn_experiments")
-    to_file = logging.FileHandler(directory / "train.log", encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("[%(asctime)s][%(levelname)s] %(message)s"))
+    to_file = LogFile(directory / "train.log", encoding="utf-8")
+    to_file.setFormatter(PrintableFormatter("[%(asctime)s][%(levelname)s] %(message)s"))
     handlers: list[logging.Handler] = [to_file]
     if not logger.hasHandlers():
         to_screen = logging.StreamHandler(sys.stdout)
-        to_screen.setFormatter(logging.Formatter("%(message)s"))
+        to_screen.setFormatter(PrintableFormatter("%(message)s"))
         handlers.append(to_screen)
     level = logger.level
     logger.setLevel(logging.INFO)

@@ -1,6 +1,8 @@
 """Turns a function into a console command: Hydra's config, one clear message for bad input, an exit status."""
 
+import errno
 import functools
+import io
 import os
 import re
 import string
@@ -14,6 +16,8 @@ import hydra
 from hydra import version as hydra_version
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.errors import HydraException, OverrideParseException
 from hydra.version import VersionBase
 from omegaconf import DictConfig, OmegaConf
@@ -22,6 +26,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cnn_experiments.commands import resolvers
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process
+from cnn_experiments.runs.formats import printable
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import GROUPS, flatten, select, updated
 from cnn_experiments.settings.renamed import modernised_word
@@ -40,6 +45,19 @@ EXTRA_OF_PLUGIN = {
 }
 # Options of Hydra's with which a command prints something and does nothing.
 ASKS = {"--help", "-h", "--hydra-help", "--version", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+# Keys whose value is a path, which may have any characters.
+NAMES_FILES = {
+    "checkpoint",
+    "datamodule.data_dir",
+    "datamodule.source",
+    "hydra.run.dir",
+    "hydra.sweep.dir",
+    "output",
+    "resume",
+    "run",
+    "runs",
+    "with",
+}
 CHOOSES_OPTION = re.compile(r"(model|datamodule|trainer|experiment|logging|launcher|sweeper)=[\w-]+")
 
 resolvers.register()
@@ -60,7 +78,7 @@ def command(
     """
 
     def decorate(function: Callable[[DictConfig], Any]) -> Callable[[], None]:
-        problem: ExperimentError | None = None
+        problem: ExperimentError | OmegaConfBaseException | None = None
         began = False
 
         @functools.wraps(function)
@@ -69,7 +87,7 @@ def command(
             began = True
             try:
                 return function(config)
-            except ExperimentError as error:
+            except (ExperimentError, OmegaConfBaseException) as error:
                 problem = error  # raised again below: Hydra would write more about it than its one message
 
         hydra_main = hydra.main(version_base="1.3", config_path=str(CONFIG_DIRECTORY), config_name=config_name)
@@ -79,7 +97,7 @@ def command(
         def main() -> None:
             nonlocal problem, began
             problem, began = None, False
-            os.environ["HYDRA_FULL_ERROR"] = "1"  # Hydra raises what it would print; the message is ours to write
+            prepare_process()
             try:
                 words = with_todays_names(sys.argv[1:])
                 if asks_for_help(words):
@@ -91,6 +109,7 @@ def command(
                 run_with_hydra()
                 if problem is not None:
                     raise problem
+                sys.stdout.flush()
             except BaseException as error:
                 if isinstance(error, SystemExit) or not end(error, config_name, began):
                     raise
@@ -98,6 +117,13 @@ def command(
         return main
 
     return decorate
+
+
+def prepare_process() -> None:
+    """Have Hydra raise what it would print, and print characters that the terminal lacks as escapes."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # the message is ours to write
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def end(error: BaseException, config_name: str, began: bool) -> bool:
@@ -117,12 +143,23 @@ def end(error: BaseException, config_name: str, began: bool) -> bool:
             fail(str(error), 1)
         case HydraException() | OmegaConfBaseException() if not began:
             fail(explain(error, config_name, sys.argv[1:]), 2)
+        case OmegaConfBaseException():  # of a value that refers to another, or to the environment
+            fail(f"{error.full_key}: {str(error).partition(chr(10))[0]}", 2)
         case BrokenPipeError():  # whoever read what was printed has seen enough
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            drop_output()
             return True
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            if error.filename is None:
+                drop_output()
+            fail(f"{error.filename or 'standard output'}: cannot be written ({error.strerror}). Free some space", 1)
         case OSError() if not began:
             fail(f"hydra.run.dir: cannot write {error.filename} ({error.strerror}). Choose another folder", 2)
     return False
+
+
+def drop_output() -> None:
+    """Print nothing more, not even what Python has kept back until the process ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def asks_for_help(words: list[str]) -> bool:
@@ -142,22 +179,35 @@ def print_help(config_name: str, words: list[str]) -> None:
     folders = sorted(folder for folder in CONFIG_DIRECTORY.iterdir() if folder.is_dir() and folder.name != "hydra")
     groups = [f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}" for folder in folders]
     parts = {"APP_CONFIG_GROUPS": "\n".join(groups), "CONFIG": OmegaConf.to_yaml(config)}
-    print(string.Template(template).safe_substitute(parts))
+    print(printable(string.Template(template).safe_substitute(parts), keep_lines=True))
 
 
 def fail(message: str, status: int) -> None:
     """Print a message and end the process with an exit status."""
-    print(message, file=sys.stderr)
+    print(printable(message, keep_lines=True), file=sys.stderr)
     sys.exit(status)
 
 
 def with_todays_names(words: list[str]) -> list[str]:
     """The arguments with the current names of keys; prints a hint for each old one."""
+    words = list(map(quoted_where_needed, words))
     several = re.compile(r"trust=([\w.]+(?:,[\w.]+)+)")  # Hydra takes a bare comma for the values of a sweep
     renamed = [modernised_word(several.sub(r"trust='\1'", word), words) for word in words]
     for hint in dict.fromkeys(hint for _, hint in renamed if hint):
-        print(hint, file=sys.stderr)
+        print(printable(hint), file=sys.stderr)
     return [word for word, _ in renamed]
+
+
+def quoted_where_needed(word: str) -> str:
+    """The word; if it names a file or folder in characters that Hydra does not take, such as Korean, with it quoted."""
+    key, _, path = word.partition("=")
+    if key not in NAMES_FILES or path[:1] in ("", "'", '"', "["):
+        return word
+    try:
+        OverridesParser.create().parse_override(word)
+        return word
+    except HydraException:
+        return f"{key}={QuotedString(path, Quote.single).with_quotes()}"
 
 
 def explain(error: Exception, config_name: str, words: list[str]) -> str:

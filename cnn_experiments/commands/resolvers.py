@@ -41,11 +41,6 @@ def first(*values: Any) -> Any:
     return next(value for value in values if value is not None)
 
 
-def unless(condition: Any, value: Any) -> Any:
-    """The value if the condition is null, otherwise null."""
-    return value if condition is None else None
-
-
 def length(values: Iterable[Any]) -> int:
     """The number of values."""
     return len(list(values))
@@ -53,5 +48,5 @@ def length(values: Iterable[Any]) -> int:
 
 def register() -> None:
     """Register the resolvers with omegaconf."""
-    for resolver in (unique_name, own_gpu, first, unless, length, name_of_job):
+    for resolver in (unique_name, own_gpu, first, length, name_of_job):
         OmegaConf.register_new_resolver(f"cnn.{resolver.__name__}", resolver, replace=True)

@@ -1,8 +1,7 @@
 """cnn-train: train a network, validate it after each epoch, test its best checkpoint, record everything."""
 
 import logging
-import shutil
-from contextlib import suppress
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +17,9 @@ from cnn_experiments.commands.hydra_command import (
     resumed_settings,
     typed_words,
 )
+from cnn_experiments.commands.sweep import claims_released
 from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.runs.claim import claimed
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
 from cnn_experiments.settings.containers import GROUPS, flatten
@@ -46,25 +47,17 @@ def checked_resume(words: list[str]) -> list[str]:
     return words_of_resumed_sweep(folder, [word for word in words if word != f"resume={folder}"])
 
 
+@claims_released()
 @command("train", checked_resume, announcement="loading PyTorch and Lightning …")
 def main(config: DictConfig) -> float | None:
     """Train as the config says, in the directory that Hydra created."""
     in_sweep = HydraConfig.get().mode == RunMode.MULTIRUN
     directory = RunDirectory(Path(config.resume) if config.resume else output_directory())
     try:
-        if config.resume:
-            directory = RunDirectory.existing(config.resume, "resume")
-            settings = resumed_settings(directory, typed_words(), plain(config), known_classes(config))
-        else:
-            settings = new_settings(config, directory)
-        from cnn_experiments.trainers.fit import train
-
-        log_config: Any = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
-        run = train(settings, directory.path, log_config=log_config)
+        with claimed(directory) if in_sweep else nullcontext():  # a single run's is claimed before Hydra creates it
+            run = train_in(directory, config)
     except Exception as error:
         if not in_sweep:
-            if not directory.config_file.exists():
-                discard(directory)
             raise
         record_failure(directory, error)
         return None
@@ -75,6 +68,26 @@ def main(config: DictConfig) -> float | None:
     (print_closing_line if in_sweep else print_closing_table)(run)
     accuracy: float | None = run.metrics["val/accuracy"]  # what a search maximises
     return accuracy
+
+
+def train_in(directory: RunDirectory, config: DictConfig) -> "Run":
+    """Train in a directory as the config says, or go on with the run that is there."""
+    if config.resume:
+        directory = RunDirectory.existing(config.resume, "resume")
+        settings = resumed_settings(directory, typed_words(), plain(config), known_classes(config))
+    else:
+        settings = new_settings(config, directory)
+    from cnn_experiments.trainers.fit import train
+
+    log_config: Any = OmegaConf.to_container(HydraConfig.get().job_logging, resolve=True)
+    return train(settings, directory.path, log_config=log_config, records=hydras_record(config))
+
+
+def hydras_record(config: DictConfig) -> dict[str, str]:
+    """The files in which Hydra records a run. It would write them before it is known whether the run begins."""
+    hydra = HydraConfig.get()
+    contents = {"config": config, "hydra": {"hydra": hydra}, "overrides": hydra.overrides.task}
+    return {f".hydra/{name}.yaml": OmegaConf.to_yaml(content) for name, content in contents.items()}
 
 
 def new_settings(config: DictConfig, directory: RunDirectory) -> "Settings":
@@ -102,6 +115,8 @@ def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
     """Raise a UserError if a directory holds a run with other settings."""
     kept = {key: value for key, value in modernised(directory.config()).items() if key in GROUPS}
     before, now = dict(flatten(kept)), dict(flatten(settings.config))
+    if now["trainer.precision"] == "auto":  # it became one at the beginning of that run, which keeps it
+        now["trainer.precision"] = before.get("trainer.precision")
     for key in dict.fromkeys([*now, *before]):
         if now.get(key) != before.get(key) and key not in MACHINE_KEYS:
             raise UserError(
@@ -119,11 +134,10 @@ def record_failure(directory: RunDirectory, error: Exception) -> None:
 
 
 def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
-    """The exception to raise when the user stopped a run; its message says how to resume."""
-    if not directory.config_file.exists():
-        discard(directory)
+    """The exception to raise when the user stopped a run; its message says how to resume, if anything has begun."""
     whole = Path(HydraConfig.get().sweep.dir) if in_sweep else directory.path
-    return KeyboardInterrupt(f"Interrupted. Resume with: cnn-train resume={shown(whole)}" if whole.exists() else "")
+    begun = in_sweep or directory.config_file.exists()
+    return KeyboardInterrupt(f"Interrupted. Resume with: cnn-train resume={shown(whole)}" if begun else "")
 
 
 def print_closing_line(run: "Run") -> None:
@@ -142,6 +156,7 @@ def print_closing_table(run: "Run") -> None:
     """Print the outcome of the run and what to type next."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     rows = {
         **run.rows(),
@@ -150,18 +165,10 @@ def print_closing_table(run: "Run") -> None:
     }
     table = Table("figure", "value", title=run.title())
     for row in rows.items():
-        table.add_row(*row)
+        table.add_row(*map(Text, row))  # as it is: brackets in a path are no markup
     console = Console()
     console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
     console.print(table)
-
-
-def discard(directory: RunDirectory) -> None:
-    """Remove the directory of a run that never began, if it holds only Hydra's record and an empty log."""
-    shutil.rmtree(directory.path / ".hydra", ignore_errors=True)
-    directory.log_file.unlink(missing_ok=True)
-    with suppress(OSError):
-        directory.path.rmdir()
 
 
 if __name__ == "__main__":

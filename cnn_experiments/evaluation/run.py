@@ -2,11 +2,12 @@
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from copy import copy
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.datamodules.given import as_image_data
@@ -14,12 +15,18 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.checkpoint import Checkpoint, read_checkpoint
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
 from cnn_experiments.evaluation.prediction import Prediction, find_images, predict
+from cnn_experiments.evaluation.randomness import untrained_network
+from cnn_experiments.evaluation.snapshots import read_snapshot, snapshot_epochs
 from cnn_experiments.evaluation.testing import Evaluation, evaluate
+from cnn_experiments.inspection.layer_table import copied
 from cnn_experiments.runs.directory import RunDirectory, rounded, shown
 from cnn_experiments.runs.provenance import differences, provenance
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import updated
 from cnn_experiments.settings.schema import Settings, read_settings
+
+if TYPE_CHECKING:
+    from cnn_experiments.explorer.server import Server
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +56,7 @@ class Run:
         self.files, self.settings = files, settings
         self._checkpoint, self._network, self._data = checkpoint, network, data
         self._loaded: nn.Module | None = None
+        self._followed: ImageData | None = None
 
     @property
     def directory(self) -> Path:
@@ -67,10 +75,12 @@ class Run:
 
     @property
     def data(self) -> ImageData:
-        """The data set that the run was trained on."""
-        if self._data is None:
-            self._data = self.settings.datamodule.build()
-        return self._data
+        """The data set that the run was trained on; its images are used for what the run used them."""
+        if self._followed is None:
+            # A copy: an object that was given may be used for other runs too.
+            self._followed = self.settings.datamodule.build() if self._data is None else copy(self._data)
+            self._followed.follow(self.directory)
+        return self._followed
 
     @property
     def hardware(self) -> Hardware:
@@ -92,6 +102,53 @@ class Run:
             checkpoint.load_into(network, "run" if self._checkpoint is None else "checkpoint")
             self._loaded = network.eval()
         return self._loaded.cpu()
+
+    @property
+    def epochs(self) -> list[int]:
+        """The epochs after which the weights are known, for `network_at`; 0 is before the first.
+
+        They are those of the run's snapshots (``trainer.snapshots``), and 0 where the network can be built again.
+        """
+        begins = [] if self.settings.model.network is None else [0]
+        return [*begins, *snapshot_epochs(self.directory)]
+
+    def network_at(self, epoch: int) -> nn.Module:
+        """Another network, with the weights after an epoch: in evaluation mode, on the CPU.
+
+        Args:
+            epoch: one of `epochs`; 0 for the weights that the training began with, drawn again from the run's seed.
+
+        Raises:
+            UserError: the weights after this epoch are not known.
+        """
+        network = copied(self.network())
+        network.load_state_dict(self.weights_at(epoch))
+        return network.eval()
+
+    def weights_at(self, epoch: int) -> dict[str, Tensor]:
+        """The weights after an epoch, as ``load_state_dict`` takes them; see `network_at`."""
+        if epoch == 0:
+            return untrained_network(self.settings).state_dict()
+        return read_snapshot(self.directory, epoch, self.network())
+
+    def explore(self, with_: "Run | str | Path | None" = None, open: bool = True, port: int = 0) -> "Server":
+        """Show the run on a page in the browser: what each layer does with an image, and why.
+
+        Args:
+            with_: a second run to show beside it, or its directory.
+            open: whether to show the page in the browser; a notebook shows it below the cell.
+            port: where the page is served on this machine; 0 for any port that is free.
+
+        Returns:
+            What serves the page, until its ``close()`` or the end of the program; a script can ``wait()`` for it.
+
+        Raises:
+            UserError: the port is not free, or there are no weights yet.
+        """
+        from cnn_experiments.evaluation.exploring import start
+
+        other = open_run(with_) if isinstance(with_, (str, Path)) else with_
+        return start([self] if other is None else [self, other], port, open)
 
     def _best_file(self) -> Path:
         """The best checkpoint; the last one if nothing was validated."""

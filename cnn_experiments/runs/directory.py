@@ -11,7 +11,6 @@ train.log               what was printed
 .hydra/                 Hydra's own record, if the run was started from the command line
 """
 
-import csv
 import io
 import json
 import os
@@ -22,19 +21,19 @@ from typing import Any
 
 import yaml
 
-from cnn_experiments.errors import UserError
+from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs import files
-from cnn_experiments.runs.records import read_json, read_yaml
+from cnn_experiments.runs.records import read_figures, read_json, read_yaml
+from cnn_experiments.settings.containers import select, updated
 
-# Keys that say where and on what a run computes, not what: a run may be resumed elsewhere with other values.
+# Keys that say where and on what a run computes, not what: a run may be resumed elsewhere with other values. The number
+# of processes is not among them: with it, the images of a step and the number of steps change.
 MACHINE_KEYS = (
     "datamodule.data_dir",
     "datamodule.num_workers",
-    "trainer.devices",
     "trainer.enable_progress_bar",
     "trainer.gpus",
 )
-MOST_BYTES_OF_HISTORY = 2**26
 
 
 class RunDirectory:
@@ -78,10 +77,15 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """The resolved config, in plain containers. Text such as ``${oc.env:HOME}`` stays text.
 
+        The precision ``auto``, which older runs recorded, is replaced with what it became.
+
         Raises:
             UserError: config.yaml is missing, or not what a run writes.
         """
-        return read_yaml(self.config_file)
+        config = read_yaml(self.config_file)
+        if select(config, "trainer.precision") == "auto" and isinstance(became := self.metrics().get("precision"), str):
+            return updated(config, "trainer.precision", became)
+        return config
 
     def metrics(self) -> dict[str, Any]:
         """Status and figures; empty if there are none yet.
@@ -102,30 +106,46 @@ class RunDirectory:
         Raises:
             UserError: history.csv is not what a run writes.
         """
-        if not self.history_file.exists():
-            return []
-        text = files.read_text(self.history_file, MOST_BYTES_OF_HISTORY)
-        try:
-            lines = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-            return [{name: float(value) for name, value in row.items() if value} for row in lines]
-        except (csv.Error, ValueError, TypeError) as error:
-            raise UserError(f"{self.history_file}: this is no table of figures as a run writes it ({error})") from error
+        return read_figures(self.history_file) if self.history_file.exists() else []
 
-    def start(self, config: Mapping[str, Any], **metrics: Any) -> None:
+    def start(self, config: Mapping[str, Any], records: Mapping[str, str] | None = None, **metrics: Any) -> None:
         """Write the config and the first figures, with status ``running``.
 
         Args:
             config: the resolved config, in plain containers.
+            records: further text files of a run that begins: contents by their names, which may be in a folder.
             metrics: what is known before the training begins.
+
+        Raises:
+            ExperimentError: the disk is full, or the directory cannot be written. Where there was no run, none is left.
         """
-        self.path.mkdir(parents=True, exist_ok=True)
-        files.write_text(self.config_file, yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True))
+        made: list[Path] = []
+        text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+        try:
+            for name, content in {
+                **(records or {}),
+                self.config_file.name: text,
+            }.items():  # it makes it a run: the last
+                place = self.path / name
+                made += [] if place.exists() else [place]
+                with files.write_errors_explained(place):
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                files.write_text(place, content)
+        except ExperimentError:
+            for place in made:
+                with suppress(OSError):
+                    place.unlink(missing_ok=True)
+                    place.parent.rmdir()  # which it does only if it is empty
+            raise
         self.record(status="running", **metrics)
 
     def record(self, **metrics: Any) -> None:
-        """Add figures to metrics.json, replacing those of the same name."""
+        """Add figures to metrics.json, replacing those of the same name; an error stays until there is a new status."""
         self.path.mkdir(parents=True, exist_ok=True)
-        files.write_text(self.metrics_file, json.dumps({**self.metrics(), **metrics}, indent=2) + "\n")
+        before = self.metrics()
+        if "status" in metrics:
+            before.pop("error", None)
+        files.write_text(self.metrics_file, json.dumps({**before, **metrics}, indent=2) + "\n")
 
     def write_predictions(self, labels: Any, predictions: Any, scores: Any) -> None:
         """Write the prediction for each test image, in the order of the test set, to test_predictions.npz.

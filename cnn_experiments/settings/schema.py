@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 from cnn_experiments.errors import UserError
 from cnn_experiments.settings.classes import KnownClasses
 from cnn_experiments.settings.constructors import Constructor, constructor, convert
-from cnn_experiments.settings.containers import GROUPS
+from cnn_experiments.settings.containers import GROUPS, updated
 from cnn_experiments.settings.renamed import modernised
 
 if TYPE_CHECKING:
@@ -25,6 +25,30 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
 Count = Annotated[int, Gt(0)]
+SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
+Unlimited = Literal[-1]
+
+# Keys of Lightning's Trainer that are checked here, before anything is loaded: Lightning finds a wrong value of most of
+# them only when it trains, or never.
+LIGHTNING: dict[str, Any] = {
+    "accumulate_grad_batches": Count,
+    "check_val_every_n_epoch": Count | None,
+    "devices": Count,
+    "fast_dev_run": bool | Count,
+    "gradient_clip_val": Annotated[float, Ge(0)] | None,
+    "limit_test_batches": BatchLimit,
+    "limit_train_batches": SomeBatches,
+    "limit_val_batches": BatchLimit,
+    "log_every_n_steps": Count | None,
+    "max_epochs": Count | Unlimited | None,
+    "max_steps": Count | Unlimited,
+    "num_nodes": Count,
+    "num_sanity_val_steps": Annotated[int, Ge(-1)] | None,
+    "overfit_batches": BatchLimit,
+    "precision": str | int | None,
+    "reload_dataloaders_every_n_epochs": Annotated[int, Ge(0)],
+    "val_check_interval": SomeBatches | str,
+}
 
 GIVEN = "given from Python"  # stands for the class of a network or data set that was handed over as an object
 
@@ -148,7 +172,7 @@ class TrainerSettings:
     """
 
     gpus: GPUs
-    devices: Any
+    devices: Count
     precision: str | int | None
     num_nodes: Count
     limit_test_batches: BatchLimit
@@ -185,6 +209,15 @@ class Settings:
         """Channels, height and width of the images that the network gets."""
         return self.datamodule.input_shape
 
+    def with_precision(self, precision: str) -> "Settings":
+        """The same settings with what ``auto`` became on some machine, so that it is recorded and kept."""
+        lightning = {**self.trainer.lightning, "precision": precision}
+        return replace(
+            self,
+            trainer=replace(self.trainer, precision=precision, lightning=lightning),
+            config=updated(self.config, "trainer.precision", precision),
+        )
+
     def network(self) -> "nn.Module":
         """A network with initial weights; see `ModelSettings.build`."""
         return self.model.build()
@@ -206,12 +239,14 @@ def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: t
         if not isinstance(config.get(group), Mapping):
             raise UserError(f"{group}: this part of the config is missing. A run's config.yaml holds it")
     model, training = read_model(config["model"], classes)
+    trainer = _read_trainer(config["trainer"])
+    _check_end(trainer.lightning, training.schedule)
     return Settings(
         seed=convert(config.get("seed"), Seed, "seed"),
         model=model,
         training=training,
         datamodule=read_data(config["datamodule"], classes),
-        trainer=_read_trainer(config["trainer"]),
+        trainer=trainer,
         logging=_read_group(config["logging"], "logging", classes),
         config=config,
         overrides=overrides,
@@ -276,20 +311,43 @@ def _name(group: Mapping[str, Any], path: str) -> str:
 
 
 def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
-    lightning = {key: value for key, value in group.items() if key != "gpus"}
-    typed: dict[str, tuple[Any, Any]] = {  # annotation, and Lightning's default
-        "precision": (str | int | None, None),
-        "num_nodes": (Count, 1),
-        "limit_test_batches": (BatchLimit, None),
-        "fast_dev_run": (bool | Count, False),
+    lightning = {
+        key: convert(value, LIGHTNING.get(key, Any), f"trainer.{key}") for key, value in group.items() if key != "gpus"
     }
-    values = {
-        key: convert(lightning.get(key, default), annotation, f"trainer.{key}")
-        for key, (annotation, default) in typed.items()
-    }
+    if str(lightning.get("strategy")).rpartition("_")[2] in ("spawn", "fork", "notebook"):
+        raise UserError(
+            f"trainer.strategy={lightning['strategy']}: its processes are started here, not by Lightning. Use ddp"
+        )
+    _check_validation(lightning)
     return TrainerSettings(
-        gpus=_read_gpus(group.get("gpus")), devices=lightning.get("devices", 1), lightning=lightning, **values
+        gpus=_read_gpus(group.get("gpus")),
+        devices=lightning.get("devices", 1),
+        precision=lightning.get("precision"),
+        num_nodes=lightning.get("num_nodes", 1),
+        limit_test_batches=lightning.get("limit_test_batches"),
+        fast_dev_run=lightning.get("fast_dev_run", False),
+        lightning=lightning,
     )
+
+
+def _check_validation(lightning: Mapping[str, Any]) -> None:
+    """Raise a UserError if an epoch is known to be shorter than the interval between validations."""
+    every, batches = lightning.get("val_check_interval"), lightning.get("limit_train_batches")
+    if type(every) is type(batches) is int and every > batches and lightning.get("check_val_every_n_epoch", 1):
+        raise UserError(
+            f"trainer.val_check_interval={every}: an epoch has trainer.limit_train_batches={batches} batches. Give at "
+            "most that many, or count over epochs with trainer.check_val_every_n_epoch=null"
+        )
+
+
+def _check_end(lightning: Mapping[str, Any], schedule: Schedule) -> None:
+    """Raise a UserError if the learning rate depends on the number of all steps and there is no end to them."""
+    endless = lightning.get("max_epochs") == -1 and lightning.get("max_steps", -1) == -1
+    if endless and (schedule.warmup or schedule.decay != "constant"):
+        raise UserError(
+            "trainer.max_epochs=-1: the learning rate rises and falls over the whole training, which needs an end. Set "
+            "trainer.max_steps, or model.schedule.decay=constant and model.schedule.warmup=0"
+        )
 
 
 def _read_gpus(gpus: Any) -> GPUs:

@@ -79,6 +79,7 @@ class EpochReport(Callback):
         self.history: list[dict[str, Any]] = []
         self.seconds, self.images = 0.0, 0
         self.epoch_seconds, self._epoch_images = 0.0, 0
+        self.began = False  # whether training has begun, which comes after everything is restored
         self._since: float | None = None  # when the time that is not yet counted began; None: the clock stands still
 
     def state_dict(self) -> dict[str, Any]:
@@ -97,6 +98,9 @@ class EpochReport(Callback):
     def images_per_second(self) -> float:
         """Training images per second over the whole run, in all processes."""
         return self.images / self.seconds if self.seconds else 0.0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        self.began = True
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.epoch_seconds, self._epoch_images, self._since = 0.0, 0, time.perf_counter()

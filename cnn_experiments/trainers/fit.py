@@ -1,16 +1,13 @@
 """Training, from the settings to the record of the results."""
 
 import logging
-import os
-import random
 import signal
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytorch_lightning as pl
 import torch
 from torch import nn
@@ -19,6 +16,7 @@ from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.evaluation.checkpoint import read_checkpoint
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
+from cnn_experiments.evaluation.randomness import randomness_of
 from cnn_experiments.evaluation.run import Run, test_limit
 from cnn_experiments.evaluation.testing import Evaluation, evaluate
 from cnn_experiments.inspection.layer_table import layer_table
@@ -28,9 +26,15 @@ from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
-from cnn_experiments.trainers.processes import ProcessEndedError, processes_to_start, run_in_processes
+from cnn_experiments.trainers.failures import ChildrenContinue, damage_explained, damaged, failures_explained
+from cnn_experiments.trainers.processes import (
+    ProcessEndedError,
+    processes_of,
+    run_in_processes,
+    started_by_others,
+)
 from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
-from cnn_experiments.trainers.trainer import build_trainer
+from cnn_experiments.trainers.trainer import build_trainer, check_batches
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +45,7 @@ def train(
     network: nn.Module | None = None,
     data: ImageData | None = None,
     log_config: Mapping[str, Any] | None = None,
+    records: Mapping[str, str] | None = None,
 ) -> Run:
     """Train a network and test its best checkpoint, in as many processes as the settings ask for.
 
@@ -50,6 +55,7 @@ def train(
         network: a network to train instead of the one that the settings name.
         data: a data set to train on, likewise.
         log_config: how the first of several processes prints and logs, for `logging.config.dictConfig`.
+        records: further text files that the run directory gets when the run begins: contents by their names.
 
     Returns:
         The run. Its recorded status is ``completed``; if an error is raised, ``failed`` or ``interrupted``, unless
@@ -61,40 +67,77 @@ def train(
         KeyboardInterrupt: the user stopped it; it can be resumed.
     """
     files = RunDirectory(directory)
-    if files.metrics().get("status") == "completed":
+    before = files.metrics()
+    if before.get("status") == "completed":
         log.info("This run is complete; nothing is left to do in %s", shown(directory))
         return Run(files, settings, network=network, data=data)
+    settings, hardware = on_this_machine(settings, before)
+    arguments = (settings, hardware, files, network, data, records or {})
     with status_recorded(files):
-        processes = processes_to_start(choose_hardware(settings.trainer))
-        if processes == 1:
-            fit(settings, files, network, data)
+        if hardware.processes == 1 or started_by_others() is not None:
+            fit(*arguments)
         else:
             try:
-                run_in_processes(processes, fit, (settings, files, network, data), log_config)
+                run_in_processes(hardware, fit, arguments, log_config)
             except ProcessEndedError as error:
                 raise ExperimentError(f"{error}. Resume with: cnn-train resume={shown(directory)}") from None
     return Run(files, settings, network=network, data=data)
 
 
+def on_this_machine(settings: Settings, before: Mapping[str, Any]) -> tuple[Settings, Hardware]:
+    """The settings with the precision that ``auto`` means here, and the hardware; a resumed run keeps its precision.
+
+    Args:
+        settings: the settings of the run.
+        before: its ``metrics.json``, empty if it begins now.
+
+    Raises:
+        UserError: the machine lacks what was asked for, or a resumed run would train in another number of processes.
+    """
+    if settings.trainer.precision == "auto" and isinstance(before.get("precision"), str):
+        settings = settings.with_precision(before["precision"])
+    hardware = choose_hardware(settings.trainer)
+    if settings.trainer.precision == "auto":
+        settings = settings.with_precision(hardware.precision)
+    number, recorded = processes_of(settings.trainer, hardware), before.get("processes", 0)
+    if recorded not in (0, number):
+        raise UserError(
+            f"trainer.gpus={settings.trainer.gpus}: this trains in {number} process{'es' * (number > 1)} here, and the "
+            f"run began in {recorded}, on which its steps depend. Resume it in as many, or start a new run"
+        )
+    return settings, hardware
+
+
 @contextmanager
 def status_recorded(files: RunDirectory) -> Iterator[None]:
-    """If a run does not complete, record in ``metrics.json`` how it ended."""
+    """If a run that has begun or gone on does not complete, record in ``metrics.json`` how it ended."""
     try:
         yield
     except Exception as error:
-        if files.config_file.exists() and is_first_process():
-            files.record(status="failed", error=str(error) or type(error).__name__)
+        record_end(files, status="failed", error=str(error) or type(error).__name__)
         raise
     except KeyboardInterrupt:
-        if files.config_file.exists() and is_first_process():
-            files.record(status="interrupted")
+        record_end(files, status="interrupted")
         raise
 
 
-def fit(settings: Settings, files: RunDirectory, network: nn.Module | None, data: ImageData | None) -> None:
+def record_end(files: RunDirectory, **how: str) -> None:
+    """Record how a run ended, unless it was refused before it went on; if it can be written."""
+    with suppress(ExperimentError):
+        if is_first_process() and files.metrics().get("status") == "running":
+            files.record(**how)
+
+
+def fit(
+    settings: Settings,
+    hardware: Hardware,
+    files: RunDirectory,
+    network: nn.Module | None,
+    data: ImageData | None,
+    records: Mapping[str, str],
+) -> None:
     """Train and test in this process, which may be one of several."""
-    with randomness_of(settings.seed):
-        hardware = choose_hardware(settings.trainer)
+    with randomness_of(settings.seed), failures_explained(files):
         data = settings.datamodule.build() if data is None else data
         network = settings.network() if network is None else network
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
@@ -105,46 +148,55 @@ def fit(settings: Settings, files: RunDirectory, network: nn.Module | None, data
         logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
         checkpoints, report = BestAndLast(files), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=[report, dashboard, checkpoints])
+        callbacks = [report, dashboard, checkpoints, ChildrenContinue()]
+        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
 
-        data.prepare()
-        data.setup("training")
+        resumed = files.config_file.exists()
+        load(data, files, resumed)
+        check_batches(trainer, data)
         log.info("%s on %s in %s", settings.model.name, settings.datamodule.name, shown(files.path))
-        if trainer.is_global_zero:
-            files.start(dict(settings.config), **beginning(settings, network, data, hardware))
-            data.write_records(files.path)
-            if not last:
-                pages = (network, data.input_shape, settings.config, data.samples(16))
-                write_pages(logger.experiment, *pages)
-        with interruption_raised():
-            trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
-            trainer.strategy.barrier()
-            use_best_weights(files, network)
-            evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings))
-        if trainer.is_global_zero:
-            tested = {"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}
-            logger.log_metrics(tested, trainer.global_step)
-            dashboard.dashboard.write_test(logger.experiment, trainer.global_step, data, evaluation)
-            logger.experiment.flush()
-            files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
-            files.record(**outcome(trainer, checkpoints, report, data, evaluation))
+        with logger.closed_at_the_end():
+            if trainer.is_global_zero:
+                begun = beginning(settings, network, data, hardware, trainer.world_size)
+                records = {} if resumed else {**records, **data.records()}
+                files.start(dict(settings.config), records, **begun)
+                if not last:
+                    pages = (network, data.input_shape, settings.config, data.samples(16))
+                    write_pages(logger.experiment, *pages)
+            with interruption_raised():
+                with damage_explained(report, last):
+                    trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
+                trainer.strategy.barrier()
+                use_best_weights(files, network)
+                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings))
+            if trainer.is_global_zero:
+                after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
+                tested = {"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}
+                logger.log_metrics(tested, after_training)
+                dashboard.dashboard.write_test(logger.experiment, after_training, data, evaluation)
+                logger.experiment.flush()
+                files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
+                files.record(**outcome(trainer, checkpoints, report, data, evaluation))
 
 
-@contextmanager
-def randomness_of(seed: int) -> Iterator[None]:
-    """Draw all randomness from a seed, and restore the caller's random states at the end."""
-    python_state, numpy_state = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng():
-        try:
-            random.seed(seed)
-            np.random.seed(seed)
-            torch.manual_seed(seed)
-            yield
-        finally:
-            random.setstate(python_state)
-            np.random.set_state(numpy_state)
+def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:
+    """Load the images; for a resumed run, those that it began with.
+
+    Raises:
+        UserError: the data cannot be used, or are not those that the run began with.
+    """
+    if resumed:
+        data.follow(files.path, every=True)
+    data.prepare()
+    data.setup("training")
+    recorded = files.metrics().get("data_fingerprint") if resumed else None
+    if recorded not in (None, data.fingerprint()):
+        raise UserError(
+            "resume: the data are not those that the run began with: other files, or another selection of them. "
+            "Restore them (datamodule.data_dir or datamodule.source says where they were), or start a new run"
+        )
 
 
 @contextmanager
@@ -167,9 +219,7 @@ def steps_done(last: Path) -> int:
     try:
         return int(torch.load(last, map_location="cpu", weights_only=True)["global_step"])
     except Exception as error:  # torch.load raises whatever the bytes of a damaged file lead it to
-        raise UserError(
-            f"resume: {last} is damaged and training cannot continue from it ({type(error).__name__}). Start a new run"
-        ) from error
+        raise damaged(last, error) from error
 
 
 def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
@@ -178,7 +228,9 @@ def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
         read_checkpoint(files.best_checkpoint, "run").load_into(network, "run")
 
 
-def beginning(settings: Settings, network: nn.Module, data: ImageData, hardware: Hardware) -> dict[str, Any]:
+def beginning(
+    settings: Settings, network: nn.Module, data: ImageData, hardware: Hardware, processes: int
+) -> dict[str, Any]:
     """The content of ``metrics.json`` at the start: network, data, settings, software and hardware."""
     table = layer_table(network, data.input_shape)
     return {
@@ -191,7 +243,7 @@ def beginning(settings: Settings, network: nn.Module, data: ImageData, hardware:
         "device": hardware.name(),
         "precision": hardware.precision,
         "threads": torch.get_num_threads(),
-        "processes": int(os.environ.get("WORLD_SIZE", 1)),
+        "processes": processes,
         "data_fingerprint": data.fingerprint(),
         **provenance(),
     }
@@ -214,6 +266,7 @@ def outcome(
         "steps": trainer.global_step,
         "train_seconds": report.seconds,
         "images_per_second": report.images_per_second,
+        "test_images": len(evaluation.labels),
         "confusion": {"classes": list(data.class_names), "test": evaluation.confusion.tolist()},
         **figures,
     }

@@ -1,8 +1,10 @@
 """TensorBoard's event file in the run directory, and its pages other than the scalars."""
 
 import logging
+import threading
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,7 @@ from cnn_experiments.settings.containers import flatten
 
 log = logging.getLogger(__name__)
 
+WRITES = "_AsyncWriterThread"  # the thread in which TensorBoard writes
 # Keys that only repeat others.
 REPEATED_KEYS = (
     "datamodule._target_",
@@ -46,6 +49,20 @@ class RunDirectoryLogger(TensorBoardLogger):
 
     def finalize(self, status: str) -> None:
         self.experiment.flush()  # and stays open: the test is written after the fit
+
+    @contextmanager
+    def closed_at_the_end(self) -> Iterator[None]:
+        """Close the event file at the end, if one was opened. What cannot be written is raised where it is written."""
+        report = threading.excepthook
+        try:
+            # The thread that writes would print a traceback of an error that the next call raises.
+            threading.excepthook = lambda what: None if type(what.thread).__name__ == WRITES else report(what)
+            yield
+        finally:
+            if self._experiment is not None:
+                with suppress(OSError):
+                    self._experiment.close()
+            threading.excepthook = report
 
 
 def write_pages(

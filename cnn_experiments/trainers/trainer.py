@@ -1,15 +1,22 @@
 """From the config group ``trainer`` to Lightning's Trainer."""
 
+import io
 import logging
 import sys
 import warnings
+from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
+from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
+from pytorch_lightning.plugins.io import TorchCheckpointIO
 
+from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
+from cnn_experiments.runs.files import write_bytes
 from cnn_experiments.settings.constructors import check, refuse_unknown
 from cnn_experiments.settings.schema import TrainerSettings
 
@@ -49,12 +56,61 @@ def build_trainer(settings: TrainerSettings, hardware: Hardware, **more: Any) ->
             **{**lightning, "devices": hardware.devices},
             accelerator=hardware.accelerator,
             enable_progress_bar=show_progress,
+            plugins=plugins(),
             use_distributed_sampler=False,  # our sampler shares the images out itself
             enable_autolog_hparams=False,  # we write them ourselves, with the final figures
             **more,
         )
     except (MisconfigurationException, ValueError, TypeError) as error:
         raise UserError(f"trainer: {error}") from error
+
+
+class WholeFiles(TorchCheckpointIO):
+    """Writes a checkpoint completely or not at all: the last good one stays if the disk is full or the machine dies."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        content = io.BytesIO()
+        torch.save(checkpoint, content)
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        write_bytes(Path(path), content.getvalue())
+
+
+def plugins() -> list[Any]:
+    """How Lightning writes checkpoints, and how it joins the processes that were started here, if any were."""
+    formed = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return [WholeFiles(), LightningEnvironment()] if formed else [WholeFiles()]
+
+
+def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
+    """Refuse settings that leave no batch, or an epoch that is shorter than the interval between validations.
+
+    Raises:
+        UserError: they do.
+    """
+    if trainer.fast_dev_run or trainer.overfit_batches:  # type: ignore[attr-defined]
+        return
+    whole = len(data.loader("training"))
+    batches = number_of(whole, trainer.limit_train_batches, "trainer.limit_train_batches")
+    if trainer.limit_val_batches:
+        number_of(len(data.loader("validation")), trainer.limit_val_batches, "trainer.limit_val_batches")
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > batches and trainer.check_val_every_n_epoch and trainer.limit_val_batches:
+        raise UserError(
+            f"trainer.val_check_interval={every}: an epoch has {batches} batches. Give at most that many, or count "
+            "over epochs with trainer.check_val_every_n_epoch=null"
+        )
+
+
+def number_of(batches: int, limit: int | float, key: str) -> int:
+    """The number of batches under a limit: a number of them or a share.
+
+    Raises:
+        UserError: none is left.
+    """
+    left = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
+    if not left:
+        raise UserError(f"{key}={limit}: this is less than one batch of {batches}. Give a larger share, or a number")
+    return left
 
 
 def someone_watches() -> bool:

@@ -1,0 +1,84 @@
+"""What ends a run through no fault of its settings or of the program, said in one sentence."""
+
+import multiprocessing
+import os
+import re
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytorch_lightning as pl
+from pytorch_lightning.callbacks import Callback
+
+from cnn_experiments.errors import ExperimentError, UserError
+from cnn_experiments.runs.directory import RunDirectory, shown
+from cnn_experiments.runs.files import FULL, cannot_write
+from cnn_experiments.trainers.callbacks import EpochReport
+
+OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memory")  # what torch says
+
+
+@contextmanager
+def damage_explained(report: EpochReport, last: Path | None) -> Iterator[None]:
+    """Say that a checkpoint is damaged if training cannot go on from it.
+
+    Raises:
+        UserError: it is, instead of whatever its content leads Lightning to.
+    """
+    try:
+        yield
+    except (ExperimentError, OSError):
+        raise
+    except Exception as error:
+        if last is None or report.began:
+            raise
+        raise damaged(last, error) from error
+
+
+@contextmanager
+def failures_explained(files: RunDirectory) -> Iterator[None]:
+    """Say in one sentence what ended a run where neither its settings nor the program are at fault.
+
+    Raises:
+        ExperimentError: the disk is full, memory ran out, or a process that loads images has ended or stopped.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise cannot_write(files.path, error) from error
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+            what = "memory ran out"
+        elif str(error).startswith("DataLoader"):
+            what = f"a process that loads images has ended or stopped ({str(error).partition('. ')[0]})"
+        else:
+            raise
+        continue_children()
+        raise ExperimentError(
+            f"{what}. If there is too little memory, lower datamodule.batch_size or datamodule.num_workers. Resume "
+            f"with: cnn-train resume={shown(files.path)}"
+        ) from error
+
+
+class ChildrenContinue(Callback):
+    """Continues processes that load images and were stopped, before Lightning waits for their end."""
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        continue_children()
+
+
+def continue_children() -> None:
+    """Continue the child processes that were stopped: they would never end, and this process would wait for them."""
+    for child in multiprocessing.active_children():
+        if child.pid is not None:
+            os.kill(child.pid, signal.SIGCONT)
+
+
+def damaged(last: Path, error: Exception) -> UserError:
+    """What to tell the user about a checkpoint that training cannot continue from."""
+    return UserError(
+        f"resume: {last} is damaged and training cannot continue from it ({type(error).__name__}). Start a new run"
+    )

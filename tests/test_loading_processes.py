@@ -1,0 +1,101 @@
+"""A process that loads images and is killed, stopped or out of memory ends the run in bounded time, with a word."""
+
+import json
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from cnn_experiments.datamodules import samplers
+from cnn_experiments.trainers.callbacks import EpochReport
+from tests.conftest import QUICK
+from tests.test_runs import assert_same_weights
+
+SETTINGS = (*QUICK, "model.dropout=0.3", "datamodule.distortion.rotation=5", "datamodule.num_workers=2")
+
+
+def in_the_second_epoch(patch: pytest.MonkeyPatch, happens: Callable[[], None]) -> None:
+    """Let something happen in the middle of the second epoch."""
+    original = EpochReport.on_train_batch_end
+
+    def on_train_batch_end(self: EpochReport, trainer, *arguments: object) -> None:
+        original(self, trainer, *arguments)
+        if trainer.current_epoch == 1 and arguments[-1] == 3:
+            happens()
+
+    patch.setattr(EpochReport, "on_train_batch_end", on_train_batch_end)
+
+
+def signal_loaders(name: signal.Signals) -> None:
+    """Send a signal to the processes that load images."""
+    for child in multiprocessing.active_children():
+        os.kill(child.pid, name)
+
+
+def out_of_memory() -> None:
+    raise RuntimeError("[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried")
+
+
+def python_out_of_memory() -> None:
+    raise MemoryError
+
+
+@pytest.mark.parametrize(
+    ("happens", "words"),
+    [
+        (lambda: signal_loaders(signal.SIGKILL), "a process that loads images has ended or stopped (DataLoader"),
+        (lambda: signal_loaders(signal.SIGSTOP), "stopped (DataLoader timed out after 2 seconds)"),
+        (out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
+        (python_out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
+    ],
+    ids=["killed", "stopped", "torch is out of memory", "Python is out of memory"],
+)
+def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
+    run_command: Callable,
+    digits: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    happens: Callable[[], None],
+    words: str,
+) -> None:
+    assert run_command("train", *SETTINGS, "hydra.run.dir=whole").status == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(samplers, "MOST_SECONDS_OF_A_BATCH", 2)
+        in_the_second_epoch(patch, happens)
+        outcome = run_command("train", *SETTINGS, "hydra.run.dir=run")
+    assert outcome.status == 1, outcome
+    assert words in outcome.error
+    assert outcome.error.endswith("Resume with: cnn-train resume=run\n")
+    assert len(outcome.error.splitlines()) == 1, outcome.error
+    for child in multiprocessing.active_children():
+        child.join(10)
+    assert not multiprocessing.active_children()
+    metrics = tmp_path / "run" / "metrics.json"
+    assert json.loads(metrics.read_text())["status"] == "failed"
+    assert run_command("train", "resume=run").status == 0
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_called_so(run_command: Callable, digits: Path, tmp_path: Path) -> None:
+    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 0
+    run = tmp_path / "run"
+    whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
+    damages: dict[str, object] = {
+        "loops": {"fit_loop": None},
+        "optimizer_states": [{"state": "none", "param_groups": []}],
+        "lr_schedulers": 7,
+        "state_dict": {"network.c1.weight": torch.zeros(3)},
+        "callbacks": [],
+    }
+    for name, value in damages.items():
+        metrics = run / "metrics.json"
+        metrics.write_text(metrics.read_text().replace("completed", "interrupted").replace("failed", "interrupted"))
+        torch.save({**whole, name: value}, run / "checkpoints" / "last.ckpt")
+        outcome = run_command("train", "resume=run")
+        assert outcome.status == 2, (name, outcome)
+        assert "last.ckpt is damaged" in outcome.error
+        assert len(outcome.error.splitlines()) == 1
