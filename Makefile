@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: train test test-all benchmark lock clean
+.PHONY: train test test-all mutants audit benchmark lock clean
 
 train: .venv/ready          ## train LeNet-5 on MNIST
 	$(BIN)/cnn-train
@@ -10,15 +10,24 @@ train: .venv/ready          ## train LeNet-5 on MNIST
 setup: .venv/ready          ## make .venv with everything in it
 .PHONY: setup
 
-test: .venv/ready           ## style, types and all tests but the long ones
+test: .venv/ready           ## style, types and all tests but the long ones; fails where too little code is tested
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 -m "not slow" --cov --cov-report=
+	$(BIN)/python tests/coverage_limits.py
 
-test-all: .venv/ready       ## the long tests too (about half an hour)
-	$(BIN)/pytest
+test-all: test              ## the long tests too, every Python on this machine, the newest and oldest libraries (hours)
+	$(BIN)/pytest -m slow
+	PATH="$$PATH:$(CURDIR)/.uv/bin" $(BIN)/tox run
+
+mutants: .venv/ready        ## make mistakes one at a time, and say which ones no test notices (hours)
+	OMP_NUM_THREADS=1 $(BIN)/mutmut run --max-children 1
+	$(BIN)/mutmut results
+
+audit: .venv/ready          ## known vulnerabilities of the locked dependencies; asks the package index
+	$(BIN)/pip-audit --strict --require-hashes --disable-pip --requirement requirements.lock
 
 benchmark: .venv/ready      ## time an epoch beside other ways to train
 	$(BIN)/python benchmarks/epoch_time.py
@@ -37,4 +46,4 @@ lock:                       ## choose new versions of everything
 		--all-extras pyproject.toml -o requirements.lock
 
 clean:                      ## remove what setup made; data and outputs stay
-	rm -rf .venv .uv
+	rm -rf .venv .uv .tox mutants

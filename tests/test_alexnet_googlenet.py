@@ -12,8 +12,16 @@ from torch.nn import functional
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.alexnet import AlexNet
 from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet
-from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, GoogLeNet, Inception
-from cnn_experiments.models.layers import Layer, LocalResponseNorm, ResponseNormalisation, SamePadding
+from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, AuxiliaryHead, GoogLeNet, Inception
+from cnn_experiments.models.initialisation import weighted_layers
+from cnn_experiments.models.layers import (
+    Layer,
+    LocalResponseNorm,
+    ResponseNormalisation,
+    SamePadding,
+    is_layer,
+    layers_and_branches,
+)
 
 ARTICLE_LRN = ResponseNormalisation(radius=2, alpha=2e-5, beta=0.75, k=1.0)
 PAPER_LRN = ResponseNormalisation(radius=2, alpha=1e-4, beta=0.75, k=2.0)
@@ -76,10 +84,46 @@ class TestAlexNet:
     def test_initial_weights_of_the_paper(self) -> None:
         network = AlexNet(2, init="paper", dense=(64, 64))
         assert network.conv3.convolution.weight.std().item() == pytest.approx(0.01, rel=0.02)
+        assert all(layer.weight.abs().max() < 0.07 for layer in weighted_layers(network))
         biases = {name: layer.get_parameter(part).unique().tolist() for name, part, layer in biased(network)}
         ones = {"conv2", "conv4", "conv5", "fc6", "fc7"}
         assert biases == {name: [1.0 if name in ones else 0.0] for name in biases}
         assert len(biases) == 8
+
+    def test_the_paper_layer_by_layer(self) -> None:
+        """Section 3.5 and figure 2, written a second time with functions."""
+        torch.manual_seed(0)
+        network = AlexNet(5, maps=(8, 12, 16, 14, 10), dense=(9, 7), groups=2, init="article").eval()
+        weights = network.state_dict()
+        normalise = nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)  # it divides alpha by 5
+        pool = nn.MaxPool2d(kernel_size=3, stride=2)
+        images = torch.randn(2, 3, 224, 224)
+        maps = pool(normalise(relu_convolution(weights, "conv1", images, stride=4, padding=2)))
+        maps = pool(normalise(relu_convolution(weights, "conv2", maps, padding=2, groups=2)))
+        maps = relu_convolution(weights, "conv3", maps, padding=1)
+        maps = relu_convolution(weights, "conv4", maps, padding=1, groups=2)
+        units = pool(relu_convolution(weights, "conv5", maps, padding=1, groups=2)).flatten(1)
+        for name in ("fc6", "fc7"):
+            units = (units @ weights[f"{name}.dense.weight"].T + weights[f"{name}.dense.bias"]).clamp(min=0)
+        scores = units @ weights["fc8.weight"].T + weights["fc8.bias"]
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), scores)
+
+    def test_dropout_is_in_front_of_fc7_and_fc8(self) -> None:
+        network = AlexNet(input_size=63, maps=(4, 4, 4, 4, 4), dense=(64, 64), dropout=0.25)
+        assert [network.dropout6.p, network.dropout7.p] == [0.25, 0.25]
+        seen = {}
+        for name in ("fc7", "fc8"):
+            layer = network.get_submodule(name)
+            layer.register_forward_hook(lambda _, inputs, output, name=name: seen.update({name: inputs[0]}))
+        with torch.no_grad():
+            for layer in (network.fc6.dense, network.fc7.dense):  # all units are 1
+                layer.weight.zero_()
+                layer.bias.fill_(1)
+        torch.manual_seed(0)
+        network(torch.zeros(20, 3, 63, 63))
+        dropped = {name: (units == 0).float().mean().item() for name, units in seen.items()}
+        assert dropped == pytest.approx({"fc7": 0.25, "fc8": 0.25}, abs=0.05)
 
     def test_groups_do_not_see_each_other(self) -> None:
         network = AlexNet(2, groups=2, dense=(8, 8), lrn=None, init="he").eval()
@@ -91,12 +135,27 @@ class TestAlexNet:
         assert (difference[128:] > 0).any()
 
     def test_too_small_images_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="input_size=48 is too small"):
-            AlexNet(input_size=48)
+        for network_class in (AlexNet, ArticleAlexNet):
+            with pytest.raises(ValueError, match="input_size=20 is too small"):
+                network_class(input_size=20)
+        with pytest.raises(ValueError, match="input_size=62 is too small: pool5"):
+            AlexNet(input_size=62)
+        AlexNet(input_size=63, dense=(8, 8))
 
     def test_odd_maps_are_no_groups(self) -> None:
         with pytest.raises(ValueError, match="groups=2"):
             AlexNet(maps=(95, 256, 384, 384, 256), groups=2)
+
+
+def test_alexnets_loss_is_cross_entropy() -> None:
+    scores, labels = torch.randn(4, 3), torch.tensor([0, 2, 1, 1])
+    assert AlexNet.loss(nn.Identity(), scores, labels) == functional.cross_entropy(scores, labels)
+
+
+def relu_convolution(weights: dict[str, Tensor], name: str, maps: Tensor, **window: int) -> Tensor:
+    """A convolution of a network's weights, and ReLU."""
+    sums = functional.conv2d(maps, weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"], **window)
+    return sums.clamp(min=0)
 
 
 def biased(network: nn.Module) -> list[tuple[str, str, nn.Module]]:
@@ -148,6 +207,99 @@ class TestGoogLeNet:
         assert [row.kind for row in heads] == ["auxiliary head, training only"] * 2
         assert not any(row.multiply_adds or row.connections for row in heads)
 
+    def test_the_paper_layer_by_layer(self) -> None:
+        """Table 1, written a second time with functions."""
+        torch.manual_seed(0)
+        network = GoogLeNet(5, auxiliary=False, init="paper").eval()
+        weights = network.state_dict()
+
+        def pool(maps: Tensor) -> Tensor:
+            return functional.max_pool2d(maps, kernel_size=3, stride=2, ceil_mode=True)
+
+        def inception(maps: Tensor, name: str) -> Tensor:
+            name = f"inception{name}"
+            threes = relu_convolution(weights, f"{name}.branch3x3.reduce", maps)
+            fives = relu_convolution(weights, f"{name}.branch5x5.reduce", maps)
+            around = functional.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
+            branches = [
+                relu_convolution(weights, f"{name}.branch1x1", maps),
+                relu_convolution(weights, f"{name}.branch3x3.conv3x3", threes, padding=1),
+                relu_convolution(weights, f"{name}.branch5x5.conv5x5", fives, padding=2),
+                relu_convolution(weights, f"{name}.branch_pool.project", around),
+            ]
+            return torch.cat(branches, 1)
+
+        normalise = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)  # it divides alpha by 5
+        images = torch.randn(1, 3, 97, 97) * 50
+        maps = normalise(pool(relu_convolution(weights, "conv1", images, stride=2, padding=3)))
+        maps = relu_convolution(weights, "conv2.reduce", maps)
+        maps = pool(normalise(relu_convolution(weights, "conv2.conv3x3", maps, padding=1)))
+        maps = pool(inception(inception(maps, "3a"), "3b"))
+        for name in ("4a", "4b", "4c", "4d", "4e"):
+            maps = inception(maps, name)
+        maps = inception(inception(pool(maps), "5a"), "5b")
+        scores = maps.mean((2, 3)) @ weights["output.weight"].T + weights["output.bias"]
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), scores)
+
+    def test_an_auxiliary_head_layer_by_layer(self) -> None:
+        """Section 5, written a second time with functions."""
+        torch.manual_seed(0)
+        head = AuxiliaryHead(6, side=14, num_classes=5).eval()
+        weights = head.state_dict()
+        maps = torch.randn(2, 6, 14, 14)
+        pooled = functional.avg_pool2d(maps, kernel_size=5, stride=3)
+        assert pooled.shape == (2, 6, 4, 4)
+        units = relu_convolution(weights, "conv", pooled).flatten(1)
+        units = (units @ weights["fc.dense.weight"].T + weights["fc.dense.bias"]).clamp(min=0)
+        assert units.shape == (2, 1024)
+        with torch.no_grad():
+            torch.testing.assert_close(head(maps), units @ weights["output.weight"].T + weights["output.bias"])
+        assert head.dropout.p == 0.7
+
+    @pytest.mark.parametrize("network_class", [GoogLeNet, ArticleGoogLeNet])
+    def test_an_auxiliary_heads_gradient_reaches_the_trunk(self, network_class: type[nn.Module]) -> None:
+        torch.manual_seed(0)
+        network = network_class(input_size=96, auxiliary=True, init="he")
+        network.dropout.p = network.auxiliary4a.dropout.p = network.auxiliary4d.dropout.p = 0
+        _, of_4a, of_4d = network(torch.randn(2, 3, 96, 96))
+        in_order = ["conv1", "conv2", "inception3a", "inception3b"]
+        in_order += [f"inception4{letter}" for letter in "abcde"] + ["inception5a", "inception5b", "output"]
+        for scores, last in ((of_4a, "inception4a"), (of_4d, "inception4d")):
+            network.zero_grad()
+            functional.cross_entropy(scores, torch.tensor([0, 1])).backward(retain_graph=True)
+            reached = [
+                name
+                for name in in_order
+                if all(
+                    parameter.grad is not None and parameter.grad.any()
+                    for parameter in network.get_submodule(name).parameters()
+                )
+            ]
+            assert reached == in_order[: in_order.index(last) + 1]
+
+    def test_initial_weights_of_the_first_implementation(self) -> None:
+        torch.manual_seed(0)
+        network = GoogLeNet(2, input_size=96, init="paper")
+        for layer in weighted_layers(network):
+            bound = (3 / layer.weight[0].numel()) ** 0.5  # a variance of 1 / fan-in
+            assert bound * 0.9 < layer.weight.max() <= bound
+            assert -bound <= layer.weight.min() < -bound * 0.9
+            assert (layer.bias == (0 if isinstance(layer, nn.Linear) else 0.2)).all()
+        assert network.inception3a.branch3x3.conv3x3.convolution.weight.var().item() == pytest.approx(
+            1 / (96 * 9), rel=0.02
+        )
+
+    @pytest.mark.parametrize("network_class", [GoogLeNet, ArticleGoogLeNet])
+    def test_initial_weights_of_he(self, network_class: type[nn.Module]) -> None:
+        torch.manual_seed(0)
+        network = network_class(1000, input_size=96, auxiliary=True, init="he")
+        outputs = [network.output, network.auxiliary4a.output, network.auxiliary4d.output]
+        for layer in weighted_layers(network):
+            std = 0.01 if layer in outputs else (2 / layer.weight[0].numel()) ** 0.5
+            assert layer.weight.std().item() == pytest.approx(std, rel=0.1)
+            assert (layer.bias == 0).all()
+
     @pytest.mark.parametrize("padding", ["same", "paper"])
     def test_sizes_at_214(self, padding: str) -> None:
         network = ArticleGoogLeNet(padding=padding)
@@ -169,15 +321,16 @@ class TestGoogLeNet:
         assert torch.equal(out[:, 224:], module.branch_pool(maps))
         assert module.branch5x5.conv5x5.convolution.kernel_size == (5, 5)
 
-    def test_auxiliary_heads_are_for_training_alone(self) -> None:
+    @pytest.mark.parametrize("network_class", [GoogLeNet, ArticleGoogLeNet])
+    def test_auxiliary_heads_are_for_training_alone(self, network_class: type[nn.Module]) -> None:
         torch.manual_seed(0)
-        network = GoogLeNet(2, input_size=96)
+        network = network_class(2, input_size=96, auxiliary=True)
         images, labels = torch.randn(2, 3, 96, 96), torch.tensor([0, 1])
         output = network(images)
         assert [scores.shape for scores in output] == [(2, 2)] * 3
         main, *others = [functional.cross_entropy(scores, labels) for scores in output]
         assert network.loss(output, labels).item() == pytest.approx((main + AUXILIARY_WEIGHT * sum(others)).item())
-        assert AUXILIARY_WEIGHT == 0.3
+        assert AUXILIARY_WEIGHT == 0.3  # section 5
         scores = network.eval()(images)
         assert scores.shape == (2, 2)
         assert network.loss(scores, labels) == functional.cross_entropy(scores, labels)
@@ -197,6 +350,26 @@ class TestGoogLeNet:
 
 
 class TestArticle:
+    def test_alexnet_layer_by_layer(self) -> None:
+        """The article's code, written a second time with functions; at 214 pixels, SAME is 4 before and 5 after."""
+        torch.manual_seed(0)
+        network = ArticleAlexNet(maps=(8, 12, 16, 14, 10), dense=(9, 7)).eval()
+        weights = network.state_dict()
+        normalise = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        pool = nn.MaxPool2d(kernel_size=3, stride=2)
+        images = torch.randn(2, 3, 214, 214)
+        padded = functional.pad(images, (4, 5, 4, 5))
+        maps = pool(normalise(relu_convolution(weights, "conv1", padded, stride=4)))
+        maps = pool(normalise(relu_convolution(weights, "conv2", maps, padding=2)))
+        for name in ("conv3", "conv4", "conv5"):
+            maps = relu_convolution(weights, name, maps, padding=1)
+        units = maps.flatten(1)
+        for name in ("fc6", "fc7"):
+            units = (units @ weights[f"{name}.dense.weight"].T + weights[f"{name}.dense.bias"]).clamp(min=0)
+        scores = units @ weights["fc8.weight"].T + weights["fc8.bias"]
+        with torch.no_grad():
+            torch.testing.assert_close(network(images), scores)
+
     def test_parameters(self) -> None:
         with torch.device("meta"):
             # fc6 sees maps of 12×12 in place of 6×6
@@ -267,6 +440,23 @@ def test_a_choice_that_does_not_exist_is_refused(network_class: type[nn.Module])
         network_class(init="xavier")
 
 
+def test_layers_and_their_branches() -> None:
+    network = nn.ModuleDict(
+        {"conv": Layer(convolution=nn.Conv2d(3, 192, 1)), "inception": Inception(192, 64, 96, 128, 16, 32, 32)}
+    )
+    assert is_layer(network["conv"])
+    assert is_layer(nn.Conv2d(3, 4, 1))
+    assert not is_layer(network["inception"])
+    layers = layers_and_branches(network)
+    assert list(layers) == [
+        "conv",
+        "inception",
+        *(f"inception/{branch}" for branch in ("branch1x1", "branch3x3", "branch5x5", "branch_pool")),
+    ]
+    assert layers["inception/branch5x5"] is network["inception"].branch5x5
+    assert layers["inception"] is network["inception"]
+
+
 class TestLocalResponseNorm:
     @pytest.mark.parametrize("constants", [ARTICLE_LRN, PAPER_LRN, ResponseNormalisation(1, 0.3, 0.5, 1.5)])
     def test_against_the_formula(self, constants: ResponseNormalisation) -> None:
@@ -290,6 +480,10 @@ class TestLocalResponseNorm:
     def test_its_derivative(self, constants: ResponseNormalisation) -> None:
         maps = (torch.randn(2, 7, 2, 3, dtype=torch.float64) * 3).requires_grad_()
         assert torch.autograd.gradcheck(LocalResponseNorm(constants), (maps,))
+
+    def test_its_constants_are_shown(self) -> None:
+        shown = "LocalResponseNorm(ResponseNormalisation(radius=2, alpha=2e-05, beta=0.75, k=1.0))"
+        assert repr(LocalResponseNorm(ARTICLE_LRN)) == shown
 
     def test_channels_last_and_half_precision(self) -> None:
         maps = torch.randn(2, 96, 5, 5) * 10

@@ -5,12 +5,23 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from torch.nn import functional
 
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.initialisation import weighted_layers
 from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, Subsampling
 from cnn_experiments.models.lenet5 import C3_CONNECTIONS, LeNet5, rbf_centres
+
+# Table I of the paper, as printed: rows are the maps of S2, columns those of C3; X marks a connection.
+TABLE_I = """
+    X . . . X X X . . X X X X . X X
+    X X . . . X X X . . X X X X . X
+    X X X . . . X X X . . X . X X X
+    . X X X . . X X X X . . X . X X
+    . . X X X . . X X X X . X X . X
+    . . . X X X . . X X X X . X X X
+"""
 
 
 def paper() -> LeNet5:
@@ -82,6 +93,48 @@ def test_c3_is_a_convolution_with_the_papers_holes() -> None:
     assert [len(inputs) for inputs in C3_CONNECTIONS] == [3] * 6 + [4] * 9 + [6]
 
 
+def test_c3_sees_what_table_1_says() -> None:
+    published = [row.split() for row in TABLE_I.strip().splitlines()]
+    assert [[seen for seen in range(6) if published[seen][of] == "X"] for of in range(16)] == [
+        list(inputs) for inputs in C3_CONNECTIONS
+    ]
+    assert sum(row.count("X") for row in published) == 60
+    kernels = paper().c3[0].dense_weight().abs().sum((2, 3))
+    assert (kernels.T > 0).tolist() == [[cell == "X" for cell in row] for row in published]
+
+
+def test_the_paper_layer_by_layer() -> None:
+    """Section II.B, written a second time with functions."""
+    torch.manual_seed(0)
+    network = paper()
+    weights = network.state_dict()
+
+    def squash(sums: Tensor) -> Tensor:
+        return 1.7159 * torch.tanh(2 / 3 * sums)
+
+    def subsample(maps: Tensor, name: str) -> Tensor:
+        four = maps[:, :, ::2, ::2] + maps[:, :, 1::2, ::2] + maps[:, :, ::2, 1::2] + maps[:, :, 1::2, 1::2]
+        return squash(four / 4 * weights[f"{name}.coefficient"] + weights[f"{name}.bias"])
+
+    with torch.no_grad():
+        for parameter in (network.s2.pooling.coefficient, network.s4.pooling.coefficient):
+            parameter.uniform_(0.5, 2)
+    images = torch.randn(3, 1, 32, 32)
+    maps = squash(functional.conv2d(images, weights["c1.convolution.weight"], weights["c1.convolution.bias"]))
+    maps = subsample(maps, "s2.pooling")
+    kernels, row = torch.zeros(16, 6, 5, 5), iter(weights["c3.convolution.weight"])
+    for of, inputs in enumerate(C3_CONNECTIONS):
+        for seen in inputs:
+            kernels[of, seen] = next(row)
+    maps = squash(functional.conv2d(maps, kernels, weights["c3.convolution.bias"]))
+    maps = subsample(maps, "s4.pooling")
+    units = squash(maps.flatten(1) @ weights["c5.convolution.weight"].flatten(1).T + weights["c5.convolution.bias"])
+    units = squash(units @ weights["f6.dense.weight"].T + weights["f6.dense.bias"])
+    distances = (units[:, None] - rbf_centres()).square().sum(2)
+    with torch.no_grad():
+        torch.testing.assert_close(network(images), -distances)
+
+
 def test_only_connected_kernels_learn() -> None:
     network = paper()
     network.loss(network(torch.randn(4, 1, 32, 32)), torch.arange(4)).backward()
@@ -114,6 +167,12 @@ def test_the_published_bitmaps() -> None:
     assert max(distances.values()) == 50
     seven = ["".join("#" if cell > 0 else "." for cell in row) for row in centres[7].view(12, 7)]
     assert seven[:5] == ["#######", ".....##", ".....##", "....##.", "...##.."]
+    bits = ["".join("1" if cell > 0 else "0" for cell in centre) for centre in centres]
+    assert [f"{int(digit, 2):021x}" for digit in bits] == [
+        "7c00e36c78f1e36c70000", "1871e0c183060c18fc000", "7c01f638618e30c1fc000", "fe0c30c3c0c183c6f8000",
+        "7c0003367cf1e3cefc183", "7c03fe0c0f0f03c6f8000", "3cc3060fdcf1e3e6f8000", "fe0c1861830c183060000",
+        "7d8f1e37d8f1e3c6f8000", "7d9f1e3cefc1830cf0000",
+    ]  # fmt: skip
 
 
 def test_rbf_scores_are_minus_squared_distances() -> None:
@@ -141,20 +200,29 @@ def test_mse_loss_is_equation_8() -> None:
     torch.testing.assert_close(network.loss(-distances, labels), distances[range(5), labels].mean())
 
 
+def test_cross_entropy_is_a_third_loss() -> None:
+    scores, labels = torch.randn(5, 10), torch.tensor([0, 3, 9, 3, 1])
+    assert article().loss(scores, labels) == functional.cross_entropy(scores, labels)
+
+
 def test_initial_weights_of_the_paper() -> None:
     torch.manual_seed(0)
     network = paper()
     for layer, fan_in in ((network.c1[0], 25), (network.c5[0], 400), (network.f6[1], 120)):
         bound = 2.4 / fan_in
-        assert bound * 0.8 < layer.weight.abs().max() <= bound
-        assert layer.bias.abs().max() <= bound
+        for drawn in (layer.weight, layer.bias):  # uniformly from -bound to bound
+            assert bound / 2 < drawn.max() <= bound
+            assert -bound <= drawn.min() < -bound / 2
     row = 0
     for output_map, inputs in enumerate(C3_CONNECTIONS):
         bound = 2.4 / (25 * len(inputs))
         kernels = network.c3[0].weight[row : row + len(inputs)]
         assert bound * 0.8 < kernels.abs().max() <= bound
-        assert network.c3[0].bias[output_map].abs() <= bound
+        assert 0 < network.c3[0].bias[output_map].abs() <= bound
         row += len(inputs)
+    for layer in (network.s2.pooling, network.s4.pooling):
+        assert (layer.coefficient == 1).all()
+        assert (layer.bias == 0).all()
 
 
 def test_initial_weights_of_the_article() -> None:
