@@ -85,6 +85,7 @@ class TestMetrics:
         metric.update(torch.eye(3)[[0, 2, 2]], torch.tensor([0, 0, 2]))
         metric.update(torch.eye(3)[[2]], torch.tensor([0]))
         assert metric.compute().tolist() == [[1, 0, 2], [0, 0, 0], [0, 0, 1]]
+        assert metric.compute().dtype == torch.int64
         metric.reset()
         metric.update(torch.eye(3)[[1]], torch.tensor([1]))
         assert metric.compute().tolist() == [[0, 0, 0], [0, 1, 0], [0, 0, 0]]
@@ -121,6 +122,14 @@ class TestTraining:
         assert len(module.logger.written) == 1  # one step of two
         module.training_step((self.SCORES[2:], torch.tensor([2])), 3)
         assert module.logger.written[1][1]["train/accuracy"] == 1
+
+    def test_every_third_step_is_logged(self, monkeypatch) -> None:
+        module = classifier(monkeypatch, log_every_n_steps=3)
+        logged = []
+        for number in range(7):
+            module.training_step((self.SCORES, torch.tensor([0, 1, 2])), number)
+            logged.append(len(module.logger.written))
+        assert logged == [0, 0, 1, 1, 1, 2, 2]
 
     def test_the_last_step_of_an_epoch_is_logged(self, monkeypatch) -> None:
         module = classifier(monkeypatch, is_last_batch=True)
@@ -169,6 +178,7 @@ class TestTraining:
 class TestValidation:
     def test_figures_are_of_all_images(self, monkeypatch) -> None:
         module = classifier(monkeypatch, global_step=7).eval()
+        assert module.confusion is None
         logged: dict[str, Tensor] = {}
         monkeypatch.setattr(module, "log_dict", lambda values, logger: logged.update(values, logger=logger))
         batches = [

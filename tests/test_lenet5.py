@@ -89,6 +89,8 @@ def test_c3_is_a_convolution_with_the_papers_holes() -> None:
             row += 1
     assert row == 60
     torch.testing.assert_close(c3(maps), expected)
+    assert (c3.in_channels, c3.out_channels, c3.kernel_size, c3.stride, c3.padding) == (6, 16, 5, 1, 0)
+    assert set(c3.state_dict()) == {"weight", "bias"}  # the table is no part of a checkpoint
     # Figure of the paper: maps 0 to 5 see 3, maps 6 to 14 see 4, map 15 sees all.
     assert [len(inputs) for inputs in C3_CONNECTIONS] == [3] * 6 + [4] * 9 + [6]
 
@@ -191,6 +193,13 @@ def test_map_loss_is_equation_9() -> None:
     for row, label in zip(distances.numpy(), labels.tolist(), strict=True):
         expected += row[label] + np.log(np.exp(-2.0) + np.exp(-row).sum())
     torch.testing.assert_close(network.loss(-distances, labels).item(), expected / 5)
+
+
+def test_map_loss_as_it_is_unless_told_otherwise() -> None:
+    distances = torch.full((1, 10), 1e6)
+    distances[0, 4] = 3.0  # log(e^-j + e^-3) with j = 1
+    expected = 3 + np.log(np.exp(-1) + np.exp(-3))
+    assert LeNet5().loss(-distances, torch.tensor([4])).item() == pytest.approx(expected)
 
 
 def test_mse_loss_is_equation_8() -> None:

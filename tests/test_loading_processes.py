@@ -1,9 +1,10 @@
-"""A process that loads images and is killed, stopped or out of memory ends the run in bounded time, with a word."""
+"""A process that loads images and is killed, stopped or out of memory does not leave a run waiting for ever."""
 
 import json
 import multiprocessing
 import os
 import signal
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 import torch
 
 from cnn_experiments.datamodules import samplers
+from cnn_experiments.trainers import processes
 from cnn_experiments.trainers.callbacks import EpochReport
 from tests.conftest import QUICK
 from tests.test_runs import assert_same_weights
@@ -48,11 +50,10 @@ def python_out_of_memory() -> None:
     ("happens", "words"),
     [
         (lambda: signal_loaders(signal.SIGKILL), "a process that loads images has ended or stopped (DataLoader"),
-        (lambda: signal_loaders(signal.SIGSTOP), "stopped (DataLoader timed out after 2 seconds)"),
         (out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
         (python_out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
     ],
-    ids=["killed", "stopped", "torch is out of memory", "Python is out of memory"],
+    ids=["killed", "torch is out of memory", "Python is out of memory"],
 )
 def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
     run_command: Callable,
@@ -64,7 +65,6 @@ def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
 ) -> None:
     assert run_command("train", *SETTINGS, "hydra.run.dir=whole").status == 0
     with monkeypatch.context() as patch:
-        patch.setattr(samplers, "MOST_SECONDS_OF_A_BATCH", 2)
         in_the_second_epoch(patch, happens)
         outcome = run_command("train", *SETTINGS, "hydra.run.dir=run")
     assert outcome.status == 1, outcome
@@ -78,6 +78,37 @@ def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
     assert json.loads(metrics.read_text())["status"] == "failed"
     assert run_command("train", "resume=run").status == 0
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_stopped_loaders_go_on(
+    run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_command("train", *SETTINGS, "hydra.run.dir=whole").status == 0
+    monkeypatch.setattr(processes, "SECONDS_STOPPED", 0.5)
+    in_the_second_epoch(monkeypatch, lambda: signal_loaders(signal.SIGSTOP))
+    outcome = run_command("train", *SETTINGS, "hydra.run.dir=run")
+    assert outcome.status == 0, outcome
+    assert "had been stopped and is continued" in outcome.out
+    assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+class Stuck:
+    """Images that never come, as from a disk that has gone."""
+
+    labels = torch.zeros(4, dtype=torch.long)
+
+    def __len__(self) -> int:
+        return 4
+
+    def __getitem__(self, draw: samplers.Draw) -> tuple[torch.Tensor, torch.Tensor]:
+        time.sleep(60)
+        raise AssertionError
+
+
+def test_images_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samplers, "MOST_SECONDS_OF_A_BATCH", 1)
+    with pytest.raises(RuntimeError, match="DataLoader timed out after 1 seconds"):
+        next(iter(samplers.batch_loader(Stuck(), 2, num_workers=1)))
 
 
 def test_a_damaged_checkpoint_is_called_so(run_command: Callable, digits: Path, tmp_path: Path) -> None:

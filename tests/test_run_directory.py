@@ -90,7 +90,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
         ("a: " + "[" * 100_000, ""),
         ("a: " + "{b: " * 1_000 + "1" + "}" * 1_000, "levels"),
         ("- " * 100_000 + "a", ""),
-        ("a: 1\n" * 300_000, "more than 1,048,576 bytes"),
+        ("a: 1\n" * 300_000, "bytes, which no run writes"),
         ("a: [", "no YAML"),
         ("a: \x07", "no YAML"),
         ("a: !!int x", "no YAML"),
@@ -99,7 +99,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
         ("", "no mapping"),
         ("- a", "no mapping"),
         ("a", "no mapping"),
-        ("1: a", "no mapping"),
+        ("1: a", "no name"),
         ("a: [{2: b}]", "no name"),
     ],
 )

@@ -129,6 +129,13 @@ class TestEvaluate:
         assert network.modes == [(False, True)] * 2
         assert result.confusion.tolist() == [[2, 1, 0], [0, 2, 1], [0, 0, 1]]
 
+    def test_the_loss_is_the_networks_own(self) -> None:
+        class Counting(Seen):
+            def loss(self, scores: Tensor, labels: Tensor) -> Tensor:
+                return labels.float().mean()
+
+        assert evaluate(Counting(), Data(), "test", CPU).loss == pytest.approx(Data.labels.float().mean().item())
+
     def test_validation_has_one_view(self) -> None:
         data, network = Data(), Seen()
         evaluate(network, data, "validation", CPU)
@@ -225,17 +232,16 @@ class TestSeveralProcesses:
     def test_a_process_may_have_no_image_of_a_batch(self, shared: list[Any]) -> None:
         class Second(Data):
             def loader(self, part: str) -> list[tuple[Tensor, Tensor]]:
-                return [(pixels(self.scores)[1:2], self.labels[1:2]), (pixels(self.scores)[:0], self.labels[:0])]
+                places = [slice(1, 2), slice(0), slice(2, 3)]
+                return [(pixels(self.scores)[place], self.labels[place]) for place in places]
 
-        shared[:] = [
-            0.0,
-            [np.array([0]), np.array([2])],
-            [np.array([[0.8, 0.1, 0.1]], np.float32), np.array([[0.1, 0.2, 0.7]], np.float32)],
-        ]
+        one, two = np.array([[0.8, 0.1, 0.1]], np.float32), np.array([[0.1, 0.2, 0.7]], np.float32)
+        shared[:] = [0.0, [np.array([0]), np.array([2]), np.array([0])], [one, two, one]]
         network = Seen()
         result = evaluate(network, Second(), "test", CPU)
-        assert (len(network.given), result.accuracy) == (1, 1.0)
-        assert result.labels.tolist() == result.predictions.tolist() == [0, 1, 2]
+        assert len(network.given) == 2
+        assert result.labels.tolist() == [0, 1, 2, 0, 1]
+        assert result.predictions.tolist() == [0, 1, 2, 0, 2]
 
     def test_processes_that_disagree_on_the_number_of_batches_are_noticed(self, shared: list[Any]) -> None:
         shared[:] = [0.0, [Data.labels[:4].numpy()], [np.zeros((4, 3), np.float32)]]

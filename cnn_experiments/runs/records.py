@@ -33,7 +33,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     try:
         _check_nesting(text)
         return _plain_mapping(yaml.load(text, Loader=LOADER))
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: this is no YAML that a run writes ({_one_line(error)})") from error
 
 

@@ -1,15 +1,9 @@
 """What ends a run through no fault of its settings or of the program, said in one sentence."""
 
-import multiprocessing
-import os
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import pytorch_lightning as pl
-from pytorch_lightning.callbacks import Callback
 
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.directory import RunDirectory, shown
@@ -56,25 +50,10 @@ def failures_explained(files: RunDirectory) -> Iterator[None]:
             what = f"a process that loads images has ended or stopped ({str(error).partition('. ')[0]})"
         else:
             raise
-        continue_children()
         raise ExperimentError(
             f"{what}. If there is too little memory, lower datamodule.batch_size or datamodule.num_workers. Resume "
             f"with: cnn-train resume={shown(files.path)}"
         ) from error
-
-
-class ChildrenContinue(Callback):
-    """Continues processes that load images and were stopped, before Lightning waits for their end."""
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        continue_children()
-
-
-def continue_children() -> None:
-    """Continue the child processes that were stopped: they would never end, and this process would wait for them."""
-    for child in multiprocessing.active_children():
-        if child.pid is not None:
-            os.kill(child.pid, signal.SIGCONT)
 
 
 def damaged(last: Path, error: Exception) -> UserError:

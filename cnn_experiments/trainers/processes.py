@@ -20,11 +20,12 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NoReturn
 
+import psutil
 import torch
 from filelock import FileLock, Timeout
 
@@ -33,6 +34,9 @@ from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.runs.files import write_errors_explained
 from cnn_experiments.settings.schema import TrainerSettings
 
+log = logging.getLogger(__name__)
+
+SECONDS_STOPPED = 10  # for which a process is left stopped
 SECONDS_TO_END = 30  # for a process that was told to end, before it is killed
 RAISED_AGAIN: dict[str, type[BaseException]] = {
     kind.__name__: kind for kind in (UserError, ExperimentError, KeyboardInterrupt)
@@ -88,7 +92,11 @@ def run_in_processes(
         KeyboardInterrupt: this process was told to stop, and has stopped them.
     """
     context = multiprocessing.get_context("spawn")
-    with tempfile.TemporaryDirectory(prefix="cnn_experiments_") as meeting_place, _signals_interrupt():
+    with (
+        tempfile.TemporaryDirectory(prefix="cnn_experiments_") as meeting_place,
+        _signals_interrupt(),
+        stopped_children_continued(),
+    ):
         folder = Path(meeting_place)
         workers = [
             context.Process(target=run_as_one_of_many, args=(rank, hardware, folder, function, arguments, log_config))
@@ -103,6 +111,41 @@ def run_in_processes(
             _end(workers)
         if ended:
             _raise_first_failure(folder, hardware.processes, ended)
+
+
+@contextmanager
+def stopped_children_continued() -> Iterator[None]:
+    """Continue child processes that something has stopped, for which this process would wait without end.
+
+    If this process is stopped with them, as by Ctrl-Z, nothing is done: they are continued together.
+    """
+    before = {child.pid for child in multiprocessing.active_children()}
+    done = threading.Event()
+
+    def watch() -> None:
+        seen: set[int] = set()
+        while not done.wait(SECONDS_STOPPED):
+            pids = [child.pid for child in multiprocessing.active_children() if child.pid not in before]
+            stopped = {pid for pid in pids if pid is not None and is_stopped(pid)}
+            for pid in stopped & seen:
+                log.warning("process %d, which works for this one, had been stopped and is continued", pid)
+                os.kill(pid, signal.SIGCONT)
+            seen = stopped
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        done.set()
+        watcher.join()
+
+
+def is_stopped(pid: int) -> bool:
+    """Whether a process has been stopped, as by Ctrl-Z or a debugger."""
+    with suppress(psutil.Error):
+        return psutil.Process(pid).status() == psutil.STATUS_STOPPED
+    return False
 
 
 @contextmanager

@@ -50,6 +50,11 @@ class RunDirectoryLogger(TensorBoardLogger):
     def finalize(self, status: str) -> None:
         self.experiment.flush()  # and stays open: the test is written after the fit
 
+    def remove_earlier(self) -> None:
+        """Remove the event files of a run that was killed before its first checkpoint, and begins anew."""
+        for file in Path(self.log_dir).glob("events.out.tfevents.*"):
+            file.unlink()
+
     @contextmanager
     def closed_at_the_end(self) -> Iterator[None]:
         """Close the event file at the end, if one was opened. What cannot be written is raised where it is written."""
