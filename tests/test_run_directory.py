@@ -267,3 +267,16 @@ def test_configs_of_older_runs_are_read(run: RunDirectory) -> None:
     omegaconf.OmegaConf.save(omegaconf.OmegaConf.create(CONFIG), run.config_file)
     assert run.config() == CONFIG
     assert yaml.safe_load(run.config_file.read_text(encoding="utf-8")) == CONFIG
+
+
+def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    run.start({"seed": 1})
+    left = [run.path / ".metrics.json.0123456789abcdef", run.path / "checkpoints" / ".last.ckpt.0123456789abcdef"]
+    for file in left:
+        file.parent.mkdir(exist_ok=True)
+        file.write_bytes(b"half")
+    (run.path / ".mine").touch()
+    run.start({"seed": 1})
+    assert not any(file.exists() for file in left)
+    assert (run.path / ".mine").exists()

@@ -119,6 +119,7 @@ class RunDirectory:
         Raises:
             ExperimentError: the disk is full, or the directory cannot be written. Where there was no run, none is left.
         """
+        files.remove_unfinished(self.path)
         made: list[Path] = []
         text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
         try:

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import re
 import secrets
 import stat
 from collections.abc import Iterator
@@ -45,6 +46,13 @@ def write_bytes(file: Path, content: bytes) -> None:
             with suppress(OSError):
                 temporary.unlink(missing_ok=True)
             raise
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove what writing left in a folder and those in it, one level deep, when the process was killed."""
+    for file in [*folder.glob(".*"), *folder.glob("*/.*")]:
+        if re.fullmatch(r"\..+\.[0-9a-f]{16}", file.name) and file.is_file() and not file.is_symlink():
+            file.unlink()
 
 
 def write_text(file: Path, text: str) -> None:
