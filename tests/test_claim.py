@@ -187,6 +187,21 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path, monkeypatch: pytest.Mon
     assert not isinstance(raised.value, UserError)
 
 
+@pytest.mark.parametrize("name", ["train.log", "metrics.json", "checkpoints/last.ckpt"])
+def test_a_folder_in_the_place_of_a_file(run_command: Callable, digits: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "run" / name).mkdir(parents=True)
+    outcome = run_command("train", *SHORT, "hydra.run.dir=run")
+    assert outcome.status == 2, outcome
+    assert f"{name}: a run writes another kind of thing here. Remove it" in outcome.error
+    assert len(outcome.error.splitlines()) == 1
+
+
+def test_a_file_in_the_place_of_a_folder(tmp_path: Path) -> None:
+    (tmp_path / "checkpoints").write_text("")
+    with pytest.raises(UserError, match="checkpoints: a run writes another kind"), claimed(RunDirectory(tmp_path)):
+        pass
+
+
 def test_a_link_in_the_place_of_the_lock(tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_text("precious")

@@ -34,8 +34,13 @@ def in_the_second_epoch(patch: pytest.MonkeyPatch, happens: Callable[[], None]) 
 
 def signal_loaders(name: signal.Signals) -> None:
     """Send a signal to the processes that load images."""
-    for child in multiprocessing.active_children():
+    for child in loaders():
         os.kill(child.pid, name)
+
+
+def loaders() -> list[multiprocessing.Process]:
+    """The processes that load images: those forked from this one. Other tests may have left workers of joblib's."""
+    return [child for child in multiprocessing.active_children() if type(child).__name__ == "Process"]
 
 
 def out_of_memory() -> None:
@@ -71,9 +76,9 @@ def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
     assert words in outcome.error
     assert outcome.error.endswith("Resume with: cnn-train resume=run\n")
     assert len(outcome.error.splitlines()) == 1, outcome.error
-    for child in multiprocessing.active_children():
+    for child in loaders():
         child.join(10)
-    assert not multiprocessing.active_children()
+    assert not loaders()
     metrics = tmp_path / "run" / "metrics.json"
     assert json.loads(metrics.read_text())["status"] == "failed"
     assert run_command("train", "resume=run").status == 0

@@ -57,7 +57,7 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
     """Keep other processes from training in a run directory, and leave it as it was found if no run begins in it.
 
     Raises:
-        UserError: another process is training in it, or it cannot be written.
+        UserError: another process is training in it, or it cannot be written, or holds folders in the place of files.
         ExperimentError: the disk is full.
     """
     if not is_first_process():
@@ -66,6 +66,7 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
     existed = directory.path.exists()
     try:
         with locked(directory.path):
+            directory.refuse_folders()
             logged = directory.log_file.stat().st_size if directory.log_file.is_file() else None
             try:
                 yield

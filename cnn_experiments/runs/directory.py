@@ -164,6 +164,22 @@ class RunDirectory:
         )
         files.write_bytes(self.predictions_file, content.getvalue())
 
+    def refuse_folders(self) -> None:
+        """Raise if there is a folder where the run would write a file, or the other way round.
+
+        Raises:
+            UserError: there is one.
+        """
+        for file in (
+            *(self.config_file, self.metrics_file, self.history_file, self.log_file, self.predictions_file),
+            *(self.best_checkpoint, self.last_checkpoint),
+        ):
+            if file.is_dir() or file.parent.is_file():
+                place = file if file.is_dir() else file.parent
+                raise UserError(
+                    f"{place}: a run writes another kind of thing here. Remove it, or choose another folder"
+                )
+
     def refuse_links(self) -> None:
         """Raise if a file or folder that the run would write to is a symbolic link; the directory itself may be one.
 
