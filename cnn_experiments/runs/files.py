@@ -19,9 +19,6 @@ ADVICE = {
     errno.EROFS: "Choose another folder",
     errno.EACCES: "Make it writable, or choose another folder",
     errno.EPERM: "Make it writable, or choose another folder",
-    errno.EISDIR: "Remove the folder of that name",
-    errno.ENOTDIR: "Remove the file that is in the place of a folder",
-    errno.ENAMETOOLONG: "Choose a shorter name",
 }
 
 
