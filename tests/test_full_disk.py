@@ -3,7 +3,6 @@
 import json
 import logging
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 
 from cnn_experiments.trainers.callbacks import BestAndLast
 from tests.conftest import QUICK
+from tests.small_disk import small_disk
 from tests.test_runs import assert_same_weights
 
 FULL = "cannot be written (No space left on device). Free some space"
@@ -52,15 +52,8 @@ class Disk:
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Disk]:
     """A disk of 16 MB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", path]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can make a small disk here")
-    try:
+    with small_disk(tmp_path / "disk", "16m") as path:
         yield Disk(path)
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def fill_at(monkeypatch: pytest.MonkeyPatch, disk: Disk, moment: str, epoch: int) -> None:

@@ -1,7 +1,6 @@
 """Comparison and export where the disk is full or read-only, or where a link is in the way."""
 
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,21 +11,15 @@ from cnn_experiments.inspection.export import export_onnx
 from cnn_experiments.models.lenet5 import LeNet5
 from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.tables import write_comparison
+from tests import small_disk as disks
 from tests.test_comparison import write_run
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk with room for 64 KiB."""
-    path = tmp_path / "disk"
-    path.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", path]
-    if sys.platform != "linux" or subprocess.run(mount, capture_output=True).returncode:
-        pytest.skip("only root can make a small disk here")
-    try:
+    with disks.small_disk(tmp_path / "disk", "64k") as path:
         yield path
-    finally:
-        subprocess.run(["umount", "--lazy", path], check=True)
 
 
 def export(file: Path) -> None:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from omegaconf import DictConfig
 
 from cnn_experiments.commands.hydra_command import command, known_classes, output_directory, plain
+from cnn_experiments.runs.files import write_text
+from cnn_experiments.runs.formats import as_csv, in_terminal
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -21,8 +23,6 @@ def main(config: DictConfig) -> None:
 
     from cnn_experiments.datamodules.base import PARTS
     from cnn_experiments.datamodules.drawings import draw_counts, draw_samples
-    from cnn_experiments.runs.files import write_text
-    from cnn_experiments.runs.formats import as_csv
     from cnn_experiments.settings.renamed import modernised
     from cnn_experiments.settings.schema import read_data
 
@@ -38,8 +38,9 @@ def main(config: DictConfig) -> None:
     draw_samples(data.gallery(10), data.class_names, folder / "samples.png")
     data.write_records(folder)
     data.draw(folder)
-    if data.set_aside_summary():
-        console.print(table_of_set_aside(data.set_aside_summary()))
+    reasons = data.set_aside_summary()
+    if reasons:
+        console.print(table_of_set_aside(reasons))
     pairs = data.near_duplicates()
     if pairs:
         write_text(folder / "near_duplicates.csv", as_csv(NEAR_DUPLICATES, pairs))
@@ -57,7 +58,7 @@ def table_of_counts(name: str, seed: int, classes: list[str], counts: dict[str, 
     for part, of_class in counts.items():
         table.add_column(part, f"{sum(of_class):,}", justify="right")
     for number, class_name in enumerate(classes):
-        table.add_row(as_cell(class_name), *(f"{of_class[number]:,}" for of_class in counts.values()))
+        table.add_row(in_terminal(class_name), *(f"{of_class[number]:,}" for of_class in counts.values()))
     return table
 
 
@@ -70,7 +71,7 @@ def table_of_set_aside(reasons: "list[SetAside]") -> "Table":
     table.add_column("files", f"{sum(reason.files for reason in reasons):,}", justify="right")
     table.add_column("for example", overflow="fold")
     for reason in reasons:
-        table.add_row(as_cell(reason.reason), f"{reason.files:,}", as_cell(reason.example))
+        table.add_row(in_terminal(reason.reason), f"{reason.files:,}", in_terminal(reason.example))
     return table
 
 
@@ -87,17 +88,8 @@ def table_of_near_duplicates(pairs: "list[NearDuplicate]") -> "Table":
         parts = sorted({pair.part or "nothing", pair.first_part or "nothing"})
         by_parts.setdefault(" and ".join(parts), []).append(pair)
     for name, of_parts in sorted(by_parts.items()):
-        table.add_row(name, f"{len(of_parts):,}", as_cell(f"{of_parts[0].file} and {of_parts[0].first_file}"))
+        table.add_row(name, f"{len(of_parts):,}", in_terminal(f"{of_parts[0].file} and {of_parts[0].first_file}"))
     return table
-
-
-def as_cell(text: str) -> str:
-    """A name that may come from anybody, for a cell of a table."""
-    from rich.markup import escape
-
-    from cnn_experiments.runs.formats import printable
-
-    return escape(printable(text))
 
 
 if __name__ == "__main__":

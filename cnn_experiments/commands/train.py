@@ -21,6 +21,7 @@ from cnn_experiments.commands.sweep import claims_released
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
+from cnn_experiments.runs.formats import in_terminal
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
 from cnn_experiments.settings.containers import GROUPS, flatten
 from cnn_experiments.settings.renamed import modernised
@@ -156,7 +157,6 @@ def print_closing_table(run: "Run") -> None:
     """Print the outcome of the run and what to type next."""
     from rich.console import Console
     from rich.table import Table
-    from rich.text import Text
 
     rows = {
         **run.rows(),
@@ -165,7 +165,7 @@ def print_closing_table(run: "Run") -> None:
     }
     table = Table("figure", "value", title=run.title())
     for row in rows.items():
-        table.add_row(*map(Text, row))  # as it is: brackets in a path are no markup
+        table.add_row(*map(in_terminal, row))
     console = Console()
     console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
     console.print(table)

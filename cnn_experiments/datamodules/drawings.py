@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from cnn_experiments.datamodules.image_cache import Entry, ImageCache
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
-from cnn_experiments.runs.formats import printable
+from cnn_experiments.runs.formats import in_picture
 
 COLOURS = ("orange", "blue", "green", "red", "purple", "brown", "pink", "gray")
 MOST_SET_ASIDE = 24  # pictures of files that are not used
 MOST_PAIRS = 12
+LONGEST_LABEL = 34  # characters
 
 
 def _figure(width: float, height: float) -> Any:
@@ -39,7 +40,7 @@ def draw_counts(counts: Mapping[str, Sequence[int]], class_names: Sequence[str],
         places = np.arange(len(class_names)) + (number - (len(counts) - 1) / 2) * width
         bars = axes.bar(places, of_class, width, label=part)
         axes.bar_label(bars, fmt="{:,.0f}", fontsize=7, rotation=0 if len(class_names) < 5 else 90, padding=2)
-    axes.set(ylabel="images", xticks=range(len(class_names)), xticklabels=list(map(_as_label, class_names)))
+    axes.set(ylabel="images", xticks=range(len(class_names)), xticklabels=list(map(_label, class_names)))
     axes.margins(y=0.15)
     axes.legend(ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False)
     _save(figure, file)
@@ -61,7 +62,7 @@ def draw_samples(images: Sequence[NDArray[np.float32]], class_names: Sequence[st
             axes.set_axis_off()
         for axes, image in zip(row, of_class, strict=False):
             axes.imshow(image, cmap="gray_r", vmin=0, vmax=1)
-        row[0].set_title(_as_label(name), loc="left", fontsize=9)
+        row[0].set_title(_label(name), loc="left", fontsize=9)
     _save(figure, file)
 
 
@@ -80,9 +81,7 @@ def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
         if sizes:
             widths, heights = zip(*sizes, strict=True)
             area = [4 + 2 * np.sqrt(number) for number in sizes.values()]
-            axes.scatter(
-                widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=_as_label(label)
-            )
+            axes.scatter(widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=_label(label))
     smaller = sum(0 < min(entry.width, entry.height) < side for entry in entries)
     axes.axvline(side, color="black", linewidth=0.8, linestyle=":")
     axes.axhline(side, color="black", linewidth=0.8, linestyle=":")
@@ -115,7 +114,7 @@ def draw_set_aside(entries: Sequence[Entry], root: Path, file: Path) -> None:
             axes.imshow(_thumbnail(read_photograph(root / entry.file)))
         except (UnusableImageError, OSError):
             axes.plot([0, 1, np.nan, 0, 1], [0, 1, np.nan, 1, 0], color="0.8")
-        axes.set_title(f"{_as_label(Path(entry.file).name)}\n{_as_label(str(entry.reason))}", fontsize=6)
+        axes.set_title(f"{_label(Path(entry.file).name)}\n{_label(str(entry.reason))}", fontsize=6)
     figure.suptitle(f"set aside: {len(entries):,}" + (f", the first {len(shown)}" if len(entries) > len(shown) else ""))
     _save(figure, file)
 
@@ -138,7 +137,7 @@ def draw_pairs(pairs: Sequence[tuple[Entry, Entry]], cache: ImageCache, file: Pa
     images = cache[np.array([entry.row for entry in entries])]
     for axes, entry, image in zip(grid.flat, entries, images, strict=False):
         axes.imshow(image)
-        axes.set_title(_as_label(Path(entry.file).name), fontsize=6)
+        axes.set_title(_label(Path(entry.file).name), fontsize=6)
     figure.suptitle(
         f"{len(pairs):,} pairs of near-duplicates" + (f", the first {MOST_PAIRS}" if len(pairs) > MOST_PAIRS else "")
     )
@@ -151,10 +150,8 @@ def _thumbnail(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return image[::step, ::step]
 
 
-def _as_label(text: str, most: int = 34) -> str:
-    """The first characters of a text that may come from anybody, as matplotlib shows them: no formula in it."""
-    text = printable(text)
-    return (text if len(text) <= most else text[: most - 1] + "…").replace("$", "\\$")
+def _label(text: str) -> str:
+    return in_picture(text, LONGEST_LABEL)
 
 
 def _save(figure: Any, file: Path) -> None:

@@ -39,15 +39,28 @@ def watching(layers: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]
         see: gets the name of a layer and its output, as it runs. What follows may change the output in place.
     """
 
-    def hook_of(name: str) -> Callable[..., None]:
-        def hook(layer: nn.Module, inputs: Any, output: Any) -> None:
-            tensor = first_tensor(output)
-            if tensor is not None:
-                see(name, tensor)
+    def see_first(name: str, output: Any) -> None:
+        tensor = first_tensor(output)
+        if tensor is not None:
+            see(name, tensor)
 
-        return hook
+    with hooked(layers, see_first):
+        yield
 
-    hooks = [
+
+@contextmanager
+def hooked(layers: Mapping[str, nn.Module], hook: Callable[[str, Any], Tensor | None]) -> Iterator[None]:
+    """Call a hook on what layers output within this context; dropout and placeholders are left out.
+
+    Args:
+        layers: the layers by name.
+        hook: gets the name of a layer and its output, as it runs; a tensor that it returns takes the output's place.
+    """
+
+    def hook_of(name: str) -> Callable[..., Tensor | None]:
+        return lambda layer, inputs, output: hook(name, output)
+
+    handles = [
         layer.register_forward_hook(hook_of(name))
         for name, layer in layers.items()
         if not isinstance(layer, (nn.Identity, nn.Dropout))
@@ -55,8 +68,8 @@ def watching(layers: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]
     try:
         yield
     finally:
-        for hook in hooks:
-            hook.remove()
+        for handle in handles:
+            handle.remove()
 
 
 def layer_outputs(

@@ -1,8 +1,7 @@
 """How healthy each layer is: its values, units out of use, and how much of the gradient reaches it."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch.nn import functional
 from cnn_experiments.inspection.layer_outputs import (
     dead_maps,
     evaluation_mode,
+    hooked,
     layer_outputs,
     named_layers,
     saturated_shares,
@@ -192,8 +192,15 @@ def values_and_gradients(
         Outputs by layer, gradients by layer, and gradients by parameter.
     """
     outputs: dict[str, Tensor] = {}
+
+    def keep(name: str, output: Any) -> Tensor | None:
+        if not isinstance(output, Tensor):
+            return None
+        outputs[name] = output
+        return output.clone()  # what follows may work in place
+
     images = images.detach().requires_grad_()  # so that layers without trained parameters have gradients, too
-    with keeping(layers, outputs), evaluation_mode(network), torch.enable_grad():
+    with hooked(layers, keep), evaluation_mode(network), torch.enable_grad():
         scores = network.forward(images)
         loss = network.loss if isinstance(network, Network) else functional.cross_entropy
         value = loss(scores, labels)
@@ -205,31 +212,6 @@ def values_and_gradients(
     }
     of_parameters = zip(parameters, found[len(outputs) :], strict=True)
     return outputs, of_outputs, {parameter: gradient for parameter, gradient in of_parameters if gradient is not None}
-
-
-@contextmanager
-def keeping(layers: Mapping[str, nn.Module], outputs: dict[str, Tensor]) -> Iterator[None]:
-    """Keep what layers output, with its history, whenever the network is run within this context."""
-
-    def hook_of(name: str) -> Callable[..., Tensor | None]:
-        def hook(layer: nn.Module, inputs: Any, output: Any) -> Tensor | None:
-            if not isinstance(output, Tensor):
-                return None
-            outputs[name] = output
-            return output.clone()  # what follows may work in place
-
-        return hook
-
-    hooks = [
-        layer.register_forward_hook(hook_of(name))
-        for name, layer in layers.items()
-        if not isinstance(layer, (nn.Identity, nn.Dropout))
-    ]
-    try:
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def histogram(values: Tensor, bins: int, span: tuple[float, float] | None) -> tuple[list[float], list[int]]:

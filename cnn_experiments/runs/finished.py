@@ -16,7 +16,7 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
 from cnn_experiments.runs.files import read_text
 from cnn_experiments.runs.folders import walk
-from cnn_experiments.runs.records import LARGEST, read_figures
+from cnn_experiments.runs.records import LARGEST
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.renamed import modernised
 
@@ -110,7 +110,7 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
         UserError: one of the files is not what a run writes.
     """
     _check_metrics(directory, metrics)
-    history = read_figures(directory.history_file) if directory.history_file.exists() else []
+    history = directory.history()
     if not all(map(_is_an_epoch, history)):
         raise UserError(f"{directory.history_file}: epoch, seconds or val/accuracy of a row are not what a run writes")
     everything = dict(flatten(modernised(directory.config())))

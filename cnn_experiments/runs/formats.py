@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from rich.table import Table
+    from rich.text import Text
 
 # What a terminal obeys instead of showing it: control characters, line separators of Unicode, and marks that reorder
 # text. Lone surrogates stand for bytes of a file name that are not UTF-8; no file can hold them as text.
@@ -124,10 +125,17 @@ def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> "Table":
     table = Table(title=Text(printable(title), style="table.title") if title else None)
     for number, heading in enumerate(rows[0]):
         justify: Literal["left", "right"] = "left" if number == 0 else "right"
-        table.add_column(Text(printable(heading)), justify=justify, overflow="fold", no_wrap=number > 0)
+        table.add_column(in_terminal(heading), justify=justify, overflow="fold", no_wrap=number > 0)
     for row in rows[1:]:
-        table.add_row(*(Text(printable(cell)) for cell in row))
+        table.add_row(*map(in_terminal, row))
     return table
+
+
+def in_terminal(text: str) -> "Text":
+    """Text for a cell of a rich table, shown as it is: what stands in square brackets is no markup."""
+    from rich.text import Text
+
+    return Text(printable(text))
 
 
 def markdown_table(rows: Sequence[Sequence[str]]) -> list[str]:

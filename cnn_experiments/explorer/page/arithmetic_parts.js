@@ -24,6 +24,12 @@ export function sum(terms, bias, result, firstName = null) {
   );
 }
 
+/** The first line of a table: its headings. */
+export function headings(titles) {
+  const cells = titles.map((title) => make("th", {}, title));
+  return make("thead", {}, make("tr", {}, cells));
+}
+
 export function labelled(label, table) {
   return make("figure.labelled", {}, table, make("figcaption", {}, label));
 }

@@ -1,6 +1,6 @@
 /** The arithmetic of many units at once: dense layers, distances to bitmaps, softmax. */
 
-import { bracketed, labelled, sum } from "./arithmetic_parts.js";
+import { bracketed, headings, labelled, sum } from "./arithmetic_parts.js";
 import { button, fill, make } from "./elements.js";
 import { numberGrid, scaleOf } from "./number_grid.js";
 import { count, decimal, figure, layerName } from "./numbers.js";
@@ -70,15 +70,7 @@ export function dense(step, view) {
     make(
       "table.list",
       {},
-      make(
-        "thead",
-        {},
-        make(
-          "tr",
-          {},
-          heads.map((title) => make("th", {}, title)),
-        ),
-      ),
+      headings(heads),
       body,
     ),
     more,

@@ -1,6 +1,6 @@
 /** The arithmetic of one value and its neighbours: activations, normalisation, and what is passed on. */
 
-import { bracketed } from "./arithmetic_parts.js";
+import { bracketed, headings } from "./arithmetic_parts.js";
 import { functionChart } from "./charts.js";
 import { button, make } from "./elements.js";
 import { decimal, figure, layerName } from "./numbers.js";
@@ -11,17 +11,7 @@ export function normalisation(step) {
     make(
       "table.list",
       {},
-      make(
-        "thead",
-        {},
-        make(
-          "tr",
-          {},
-          [text("arithmetic.map"), text("arithmetic.value"), text("arithmetic.square")].map((title) =>
-            make("th", {}, title),
-          ),
-        ),
-      ),
+      headings([text("arithmetic.map"), text("arithmetic.value"), text("arithmetic.square")]),
       make(
         "tbody",
         {},

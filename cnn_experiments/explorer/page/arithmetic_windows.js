@@ -158,6 +158,17 @@ export function subsampling(step, view) {
   ];
 }
 
+/** The values that a pool sees of a map. */
+function windowOf(step, view, options) {
+  return labelled(
+    text("arithmetic.map_of", { layer: layerName(step.source), map: step.map }),
+    numberGrid(step.values, view.sourceScale(step.source, step.values), {
+      label: text("arithmetic.patch"),
+      ...options,
+    }),
+  );
+}
+
 export function maxPooling(step, view) {
   const { top, left } = rectangle(step.place);
   const [down, across] = step.dilation ?? [1, 1];
@@ -167,14 +178,10 @@ export function maxPooling(step, view) {
     make(
       "div.equation_of_grids",
       {},
-      labelled(
-        text("arithmetic.map_of", { layer: layerName(step.source), map: step.map }),
-        numberGrid(step.values, view.sourceScale(step.source, step.values), {
-          label: text("arithmetic.patch"),
-          marked,
-          onpick: (row, column) => view.goTo(step.source, step.map, top + row * down, left + column * across),
-        }),
-      ),
+      windowOf(step, view, {
+        marked,
+        onpick: (row, column) => view.goTo(step.source, step.map, top + row * down, left + column * across),
+      }),
     ),
     make(
       "p.equation",
@@ -193,13 +200,9 @@ export function averagePooling(step, view) {
     make(
       "div.equation_of_grids",
       {},
-      labelled(
-        text("arithmetic.map_of", { layer: layerName(step.source), map: step.map }),
-        numberGrid(step.values, view.sourceScale(step.source, step.values), {
-          label: text("arithmetic.patch"),
-          onpick: (row, column) => view.goTo(step.source, step.map, top + row, left + column),
-        }),
-      ),
+      windowOf(step, view, {
+        onpick: (row, column) => view.goTo(step.source, step.map, top + row, left + column),
+      }),
     ),
     make(
       "p.equation",
