@@ -12,7 +12,7 @@ from torch import nn
 from cnn_experiments.evaluation.exploring import subject_of
 from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.evaluation.run import Run, open_run
-from cnn_experiments.evaluation.snapshots import snapshot_file
+from cnn_experiments.evaluation.snapshots import write_snapshot
 from cnn_experiments.explorer.subject import Subject
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.schema import Settings
@@ -50,19 +50,12 @@ def write_run(folder: Path, settings: Settings, predictions: bool = True, snapsh
     torch.save({"hyper_parameters": {"config": dict(settings.config)}, "state_dict": weights}, files.best_checkpoint)
     files.history_file.write_text("epoch,step,seconds,val/accuracy\n1,10,1.5,0.4\n2,20,3.0,0.6\n")
     for epoch in snapshots:
-        write_snapshot(folder, changed(untrained_network(settings), 0.1 * epoch), epoch)
+        write_snapshot(folder, epoch, changed(untrained_network(settings), 0.1 * epoch))
     run = open_run(folder)
     if predictions:
         evaluation = run.evaluate()
         files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
     return run
-
-
-def write_snapshot(folder: Path, network: nn.Module, epoch: int) -> None:
-    """Write the weights of a network in half precision, as those after an epoch."""
-    file = snapshot_file(folder, epoch)
-    file.parent.mkdir(exist_ok=True)
-    torch.save({name: tensor.half() for name, tensor in network.state_dict().items()}, file)
 
 
 def subject(folder: Path, read: Callable[..., Settings], name: str, *words: str, **how: Any) -> Subject:

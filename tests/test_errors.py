@@ -125,3 +125,19 @@ def test_a_resumed_run_takes_no_preset(run_command, digits: Path, tmp_path: Path
     outcome = run_command("train", "resume=run", "experiment=lenet5_best")
     assert outcome.status == 2
     assert "experiment: a resumed run keeps the settings it began with" in outcome.error
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--cfg", "job", "seed=3", "model.c3=full"),
+        ("seed=3", "--cfg", "job", "model.c3=full"),
+        ("seed=3", "model.c3=full", "--cfg", "job"),
+        ("seed=3", "-c", "job", "++seed=3", "model.c3=full"),
+    ],
+)
+def test_options_stand_before_between_or_behind_settings(run_command, words: tuple[str, ...]) -> None:
+    outcome = run_command("train", *words)
+    assert outcome.status == 0
+    assert "seed: 3" in outcome.out
+    assert "c3: full" in outcome.out

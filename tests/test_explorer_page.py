@@ -1,5 +1,6 @@
 """The page of `cnn-explore`, in a real browser. What stands on it is compared with the library."""
 
+import copy
 import json
 import re
 import shutil
@@ -176,7 +177,7 @@ def served(*directories: Path) -> Server:
 @pytest.fixture(scope="module")
 def lenet5(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """The run that the package carries, as A; and as B the same with other settings, and with weights of two epochs."""
-    from cnn_experiments.evaluation.snapshots import snapshot_file
+    from cnn_experiments.evaluation.snapshots import write_snapshot
 
     folder = tmp_path_factory.mktemp("runs")
     first, second = folder / "first", folder / "second"
@@ -186,9 +187,9 @@ def lenet5(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     (second / "config.yaml").write_text(config.replace("weight_decay: 0.01", "weight_decay: 0.5"), encoding="utf-8")
     network = cnn.open_run(first).network()
     for epoch, share in ((10, 0.3), (20, 0.6)):
-        file = snapshot_file(first, epoch)
-        file.parent.mkdir(exist_ok=True)
-        torch.save({name: (tensor * share).half() for name, tensor in network.state_dict().items()}, file)
+        paler = copy.deepcopy(network)
+        paler.load_state_dict({name: tensor * share for name, tensor in network.state_dict().items()})
+        write_snapshot(first, epoch, paler)
     with served(first, second) as server:
         yield server
 

@@ -12,11 +12,13 @@ from torch import nn
 from cnn_experiments.commands import from_python
 from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.hardware import choose_hardware
+from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.processes import processes_of
+from cnn_experiments.trainers.rehearsal import check_network
 from cnn_experiments.trainers.trainer import build_trainer
 from tests.conftest import SMALL_ALEXNET
 
@@ -57,6 +59,7 @@ def begin(words: list[str]) -> None:
     chosen.logging()
     build_trainer(chosen.trainer, hardware, logger=False)
     layer_table(network, data.input_shape)
+    check_network(network, data.input_shape, data.num_classes)
     step(chosen, network, data.input_shape, data.num_classes)
 
 
@@ -65,12 +68,7 @@ def step(chosen: Settings, network: nn.Module, shape: tuple[int, int, int], clas
     classifier = Classifier(network, chosen.training, chosen.seed, classes)
     optimizer = chosen.training.optimizer(params=classifier.network.parameters())
     output = network.train()(torch.rand(2, *shape))
-    scores = output[0] if isinstance(output, tuple) else output
-    assert scores.shape == (2, classes)
-    labels = torch.tensor([0, classes - 1])
-    own = getattr(network, "loss", None)
-    loss = own(output, labels) if own else nn.functional.cross_entropy(scores, labels)
-    loss.backward()
+    loss_of(network, output, torch.tensor([0, classes - 1])).backward()
     optimizer.step()
     assert chosen.training.schedule.share(0, 100) <= 1
 

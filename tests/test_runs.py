@@ -12,6 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import plugin_data_pb2
 
 from cnn_experiments.evaluation import hardware
+from cnn_experiments.evaluation.run import open_run
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.trainers.callbacks import EpochReport
 from tests.conftest import QUICK
@@ -477,3 +478,27 @@ def test_processes_that_others_started_must_be_as_many_as_the_settings_mean(
     assert (
         "2 processes were started, but trainer.devices (or trainer.gpus) and trainer.num_nodes mean 1" in outcome.error
     )
+
+
+def test_snapshots_are_the_weights_after_each_epoch(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "trainer.snapshots=1")
+    run = open_run(directory := only_run(tmp_path))
+    assert run.epochs == [0, 1, 2, 3]
+    after = {name.removeprefix("network."): tensor for name, tensor in weights(directory).items()}
+    kept = run.weights_at(3)
+    assert kept.keys() == after.keys()
+    assert all(torch.equal(tensor, after[name].half().float()) for name, tensor in kept.items())
+    first, second = run.weights_at(1), run.weights_at(2)
+    assert not any(torch.equal(first[name], second[name]) for name, _ in run.network().named_parameters())
+
+
+def test_snapshots_every_second_epoch(run_command, digits: Path, tmp_path: Path) -> None:
+    run_command("train", *QUICK, "trainer.snapshots=2")
+    assert [file.name for file in (only_run(tmp_path) / "snapshots").iterdir()] == ["epoch_0002.pt"]
+
+
+@pytest.mark.parametrize("value", ["0", "-1", "often"])
+def test_an_impossible_interval_of_snapshots(run_command, digits: Path, value: str) -> None:
+    outcome = run_command("train", *QUICK, f"trainer.snapshots={value}")
+    assert outcome.status == 2
+    assert f"trainer.snapshots={value}" in outcome.error

@@ -195,7 +195,12 @@ def with_todays_names(words: list[str]) -> list[str]:
     renamed = [modernised_word(several.sub(r"trust='\1'", word), words) for word in words]
     for hint in dict.fromkeys(hint for _, hint in renamed if hint):
         print(printable(hint), file=sys.stderr)
-    return [word for word, _ in renamed]
+    return options_first(word for word, _ in renamed)
+
+
+def options_first(words: Iterable[str]) -> list[str]:
+    """The arguments with Hydra's options and their values before the settings: it takes no options among these."""
+    return sorted(words, key=lambda word: word[:1] == "~" or (word[:1] != "-" and "=" in word))
 
 
 def quoted_where_needed(word: str) -> str:

@@ -1,5 +1,6 @@
 """The weights of a run after some of its epochs, small enough to keep: ``snapshots/epoch_0003.pt``."""
 
+import io
 import re
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs.files import write_bytes, write_errors_explained
 
 FOLDER = "snapshots"
 NAME = re.compile(r"epoch_(\d{4,6})\.pt")
@@ -17,6 +19,28 @@ SPARE_BYTES = 2**20  # of a file, beside its numbers
 def snapshot_file(directory: Path, epoch: int) -> Path:
     """Where a run keeps its weights after an epoch, counted from 1."""
     return directory / FOLDER / f"epoch_{epoch:04d}.pt"
+
+
+def write_snapshot(directory: Path, epoch: int, network: nn.Module) -> None:
+    """Keep the weights of a network after an epoch, in half precision.
+
+    Args:
+        directory: of the run.
+        epoch: which epoch, counted from 1.
+        network: the network.
+
+    Raises:
+        ExperimentError: the file cannot be written.
+    """
+    weights = {
+        name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in network.state_dict().items()
+    }
+    content = io.BytesIO()
+    torch.save({name: tensor.cpu() for name, tensor in weights.items()}, content)
+    file = snapshot_file(directory, epoch)
+    with write_errors_explained(file):
+        file.parent.mkdir(exist_ok=True)
+    write_bytes(file, content.getvalue())
 
 
 def snapshot_epochs(directory: Path) -> list[int]:

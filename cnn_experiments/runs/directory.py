@@ -5,6 +5,7 @@ metrics.json            status, figures, and the software and hardware that prod
 history.csv             figures of each epoch
 checkpoints/best.ckpt   weights of the best epoch on the validation images
 checkpoints/last.ckpt   everything needed to resume after the last finished epoch
+snapshots/epoch_*.pt    weights after some epochs, in half precision, if trainer.snapshots asks for them
 test_predictions.npz    class, predicted class, and score of the correct class, of each test image
 events.out.tfevents.*   TensorBoard's
 train.log               what was printed
@@ -26,13 +27,15 @@ from cnn_experiments.runs import files
 from cnn_experiments.runs.records import read_figures, read_json, read_yaml
 from cnn_experiments.settings.containers import select, updated
 
-# Keys that say where and on what a run computes, not what: a run may be resumed elsewhere with other values. The number
-# of processes is not among them: with it, the images of a step and the number of steps change.
+# Keys that say where and on what a run computes and what it keeps, not what it computes: a run may be resumed elsewhere
+# with other values. The number of processes is not among them: with it, the images of a step and the number of steps
+# change.
 MACHINE_KEYS = (
     "datamodule.data_dir",
     "datamodule.num_workers",
     "trainer.enable_progress_bar",
     "trainer.gpus",
+    "trainer.snapshots",
 )
 
 

@@ -168,6 +168,7 @@ class TrainerSettings:
         num_nodes: number of machines.
         limit_test_batches: a number of batches to test on, or a share from 0.0 to 1.0; None for all.
         fast_dev_run: whether to run only one batch (or this many) of each part.
+        snapshots: the weights are kept after every so many epochs; None for never.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -177,6 +178,7 @@ class TrainerSettings:
     num_nodes: Count
     limit_test_batches: BatchLimit
     fast_dev_run: bool | int
+    snapshots: Count | None
     lightning: Mapping[str, Any]
 
 
@@ -312,7 +314,9 @@ def _name(group: Mapping[str, Any], path: str) -> str:
 
 def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
     lightning = {
-        key: convert(value, LIGHTNING.get(key, Any), f"trainer.{key}") for key, value in group.items() if key != "gpus"
+        key: convert(value, LIGHTNING.get(key, Any), f"trainer.{key}")
+        for key, value in group.items()
+        if key not in ("gpus", "snapshots")
     }
     if str(lightning.get("strategy")).rpartition("_")[2] in ("spawn", "fork", "notebook"):
         raise UserError(
@@ -326,6 +330,7 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         num_nodes=lightning.get("num_nodes", 1),
         limit_test_batches=lightning.get("limit_test_batches"),
         fast_dev_run=lightning.get("fast_dev_run", False),
+        snapshots=convert(group.get("snapshots"), Count | None, "trainer.snapshots"),
         lightning=lightning,
     )
 

@@ -13,6 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
+from cnn_experiments.evaluation.snapshots import write_snapshot
 from cnn_experiments.logging.dashboard import Dashboard
 from cnn_experiments.runs.directory import RunDirectory, rounded
 from cnn_experiments.runs.files import write_text
@@ -61,6 +62,24 @@ class BestAndLast(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         begin_next_epoch(checkpoint)
+
+
+class Snapshots(Callback):
+    """Keeps the weights after every few epochs, for pictures of how they formed.
+
+    Args:
+        directory: the run directory.
+        every: number of epochs from one snapshot to the next; None for none.
+    """
+
+    def __init__(self, directory: RunDirectory, every: int | None) -> None:
+        self.directory, self.every = directory, every
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        assert isinstance(pl_module, Classifier)
+        epoch = trainer.current_epoch + 1
+        if self.every and epoch % self.every == 0 and trainer.is_global_zero:
+            write_snapshot(self.directory.path, epoch, pl_module.network)
 
 
 class EpochReport(Callback):

@@ -24,7 +24,7 @@ from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.schema import Settings
-from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport
+from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
@@ -35,6 +35,7 @@ from cnn_experiments.trainers.processes import (
     started_by_others,
     stopped_children_continued,
 )
+from cnn_experiments.trainers.rehearsal import check_network
 from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
 
@@ -143,6 +144,7 @@ def fit(
         data = settings.datamodule.build() if data is None else data
         network = settings.network() if network is None else network
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
+        check_network(network, data.input_shape, data.num_classes)
         classifier = Classifier(network, settings.training, settings.seed, data.num_classes)
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
 
@@ -150,7 +152,9 @@ def fit(
         logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
         checkpoints, report = BestAndLast(files), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=[report, dashboard, checkpoints])
+        snapshots = Snapshots(files, settings.trainer.snapshots)
+        callbacks = [report, dashboard, snapshots, checkpoints]
+        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
 

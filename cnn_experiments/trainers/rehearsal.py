@@ -1,0 +1,45 @@
+"""A training step on blank images, before any image is loaded: what cannot be trained is found out in a second."""
+
+import torch
+from torch import nn
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.evaluation.testing import loss_of
+from cnn_experiments.inspection.layer_table import copied
+
+IMAGES = 2  # batch normalisation takes no fewer
+
+
+def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
+    """Take the forward and the backward pass of a training step, and test, on blank images.
+
+    A copy of the network does it: the network itself is not touched, and no random numbers are drawn.
+
+    Args:
+        network: the network that is to be trained.
+        input_shape: of an image of the data set: channels, height and width.
+        num_classes: of the data set.
+
+    Raises:
+        UserError: the network does not take such images, its loss cannot be computed, or it does not have a score for
+            each class.
+    """
+    images, labels = torch.zeros(IMAGES, *input_shape), torch.linspace(0, num_classes - 1, IMAGES).long()
+    shape = "×".join(map(str, input_shape))
+    name = type(network).__name__
+    try:
+        with torch.random.fork_rng(devices=[]):
+            trial = copied(network).cpu().float()
+            loss_of(trial, trial.train()(images), labels).backward()  # type: ignore[no-untyped-call]
+            with torch.no_grad():
+                scores = trial.eval()(images)
+    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # torch's own, of shapes that do not fit
+        raise UserError(
+            f"model: {name} cannot be trained on images of {shape} (channels × height × width) in {num_classes} "
+            f"classes: {error}. Change the network, or the images with datamodule"
+        ) from error
+    if scores.shape != (IMAGES, num_classes):
+        raise UserError(
+            f"model: for {IMAGES} images {name} gives scores of the shape {'×'.join(map(str, scores.shape))}, but the "
+            f"data set has {num_classes} classes. Its output must be {IMAGES}×{num_classes}: images × classes"
+        )

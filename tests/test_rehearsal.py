@@ -1,0 +1,74 @@
+"""A network that cannot be trained on its images is refused before they are loaded."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import cnn_experiments as cnn
+from cnn_experiments.errors import UserError
+from cnn_experiments.trainers.rehearsal import check_network
+
+SHAPE = (1, 12, 12)
+
+
+class Own(nn.Module):
+    """A network with dropout and batch normalisation, which draw random numbers and keep count."""
+
+    def __init__(self, inputs: int = 144, classes: int = 3) -> None:
+        super().__init__()
+        self.normal = nn.BatchNorm2d(1)
+        self.dense = nn.Linear(inputs, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.dense(nn.functional.dropout(self.normal(images).flatten(1), training=self.training))
+
+
+class WithHead(Own):
+    """One that returns what its missing loss would have to put together."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        scores = super().forward(images)
+        return scores, scores
+
+
+def test_a_network_that_fits_is_left_as_it_was() -> None:
+    network = Own().double()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    state = torch.random.get_rng_state()
+    check_network(network, SHAPE, 3)
+    assert torch.equal(torch.random.get_rng_state(), state)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    assert all(parameter.grad is None for parameter in network.parameters())
+    assert network.dense.weight.dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("network", "words"),
+    [
+        (Own(inputs=100), "cannot be trained on images of 1×12×12 .* shapes cannot be multiplied"),
+        (WithHead(), "cannot be trained on images of 1×12×12 .* must be Tensor, not tuple"),
+        (Own(classes=2), "cannot be trained .* out of bounds"),
+        (Own(classes=5), "gives scores of the shape 2×5, but the data set has 3 classes"),
+    ],
+)
+def test_a_network_that_does_not_fit_is_refused(network: nn.Module, words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        check_network(network, SHAPE, 3)
+
+
+class Digits:
+    """A data set of one's own."""
+
+    def batches(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
+        yield torch.zeros(60, *SHAPE), torch.arange(60) % 3
+
+
+def test_nothing_is_loaded_or_written_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("cnn_experiments.trainers.fit.load", lambda *_: pytest.fail("images were loaded"))
+    with pytest.raises(UserError, match="cannot be trained"):
+        cnn.train("trainer.gpus=0", network=Own(inputs=100), data=Digits())
+    assert not list(tmp_path.rglob("*.yaml"))
