@@ -616,10 +616,10 @@ def test_a_photograph_works_for_both_runs(
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"", "This file cannot be used: empty."),
-        (b"hello", "This file cannot be used: no image"),
-        (explored.photograph()[:400], "This file cannot be used: "),
-        (explored.photograph((8000, 7000), "PNG"), "This file cannot be used: absurdly large: 8000×7000 pixels."),
+        (b"", "This file cannot be used: it is empty."),
+        (b"hello", "This file cannot be used: it is no image"),
+        (explored.photograph()[:400], "This file cannot be used: it is damaged"),
+        (explored.photograph((8000, 7000), "PNG"), "This file cannot be used: it has more than 50 million pixels."),
     ],
 )
 def test_a_broken_file_gets_one_sentence(lenet5: Subject, content: bytes, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """The page of `cnn-explore`, in a real browser. What stands on it is compared with the library."""
 
 import copy
+import inspect
 import json
 import re
 import shutil
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 import cnn_experiments as cnn
+from cnn_experiments.datamodules import photographs
 from cnn_experiments.explorer.server import PAGE, Server
 from cnn_experiments.explorer.subject import CARRIED_RUN
 from cnn_experiments.inspection.ablation import probabilities
@@ -49,6 +51,15 @@ def test_every_text_that_is_asked_for_is_there() -> None:
     )
     assert len(asked) > 100
     assert asked - set(texts("en")) == set()
+
+
+def test_every_refusal_has_a_text() -> None:
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in PAGE.parent.glob("*.py"))
+    asked = {f"refusal.{key}" for key in re.findall(r'RefusalError\("(\w+)"', sources)}
+    kinds = re.findall(r'UnusableImageError\(.*, "(\w+)"\)', inspect.getsource(photographs))
+    asked |= {f"refusal.file.{kind}" for kind in kinds}
+    assert len(asked) > 12
+    assert {key for key in texts("en") if key.startswith("refusal.")} == asked | {"refusal.file"}
 
 
 def test_korean_is_korean() -> None:
@@ -338,8 +349,16 @@ class TestImage:
         file.write_bytes(b"\xff\xd8\xff" + b"no image" * 20)
         give(page, file, "choose")
         page.wait_for_selector("#message:visible")
-        assert len(page.inner_text("#message")) < 250
+        assert page.inner_text("#message").startswith("This file cannot be used: it is damaged")
         assert tab.says()  # the page goes on
+
+    def test_it_is_said_in_korean(self, lenet5: Server, new_tab: Any, tmp_path: Path) -> None:
+        page = new_tab(lenet5).open("language=ko")
+        file = tmp_path / "empty.jpg"
+        file.write_bytes(b"")
+        give(page, file, "choose")
+        page.wait_for_selector("#message:visible")
+        assert page.inner_text("#message").startswith("이 파일은 쓸 수 없습니다. 내용이 비어 있습니다.")
 
 
 def photograph(folder: Path) -> Path:

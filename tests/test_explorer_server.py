@@ -324,7 +324,7 @@ def test_a_file_that_is_too_large(running: Server) -> None:
         return refused, await page.ask("runs")
 
     refused, next_one = with_tab(running, use)
-    assert refused["refused"] == "The file has 20 MB; at most 20 MB are read."
+    assert refused["refused"] == "The file is larger than 20 MB. Choose a smaller one."
     assert "answer" in next_one
 
 
@@ -350,7 +350,8 @@ def test_a_photograph_over_the_wire(running: Server) -> None:
 
     sent, broken, shown = with_tab(running, use)
     assert sent["answer"] == {"key": "u1", "width": 80, "height": 60}
-    assert broken["refused"].startswith("This file cannot be used: no image")
+    assert broken["refused"].startswith("This file cannot be used: it is no image")
+    assert (broken["text"], broken["values"]) == ("refusal.file.unknown", {})  # for the page's language
     assert shown["answer"]["input"].shape == (1, 32, 32)
 
 
@@ -550,7 +551,7 @@ def test_what_waits_is_bounded(running: Server, slow: Slow) -> None:
         return refused
 
     refused = with_tab(running, use)
-    assert all("asks wait" in header["refused"] for header in refused)
+    assert all("questions wait" in header["refused"] for header in refused)
 
 
 def test_closing_a_tab_stops_and_frees_everything(running: Server, slow: Slow) -> None:

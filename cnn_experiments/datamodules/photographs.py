@@ -21,7 +21,17 @@ _one_large_at_a_time = threading.Lock()
 
 
 class UnusableImageError(Exception):
-    """An image that cannot or must not be used; the message says why, in a few words."""
+    """An image that cannot or must not be used; the message says why, in a few words.
+
+    Args:
+        reason: the message.
+        kind: what it comes down to: ``empty``, ``unknown``, ``broken``, ``large`` or ``animated``; no text for anything
+            else.
+    """
+
+    def __init__(self, reason: str, kind: str = "") -> None:
+        super().__init__(reason)
+        self.kind = kind
 
 
 def read_photograph(file: Path, content: bytes | None = None) -> NDArray[np.uint8]:
@@ -44,7 +54,7 @@ def read_photograph(file: Path, content: bytes | None = None) -> NDArray[np.uint
     """
     content = read_content(file) if content is None else content
     if not content:
-        raise UnusableImageError("empty")
+        raise UnusableImageError("empty", "empty")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # about metadata, and about sizes, which are checked here
         image = _opened(content)
@@ -55,7 +65,7 @@ def read_photograph(file: Path, content: bytes | None = None) -> NDArray[np.uint
                 return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
             except Exception as error:
                 reason = "truncated" if "truncated" in str(error) else f"broken ({error})"
-                raise UnusableImageError(reason) from error
+                raise UnusableImageError(reason, "broken") from error
 
 
 def read_content(file: Path) -> bytes:
@@ -68,7 +78,7 @@ def read_content(file: Path) -> bytes:
     with file.open("rb") as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > MOST_BYTES:
-            raise UnusableImageError(f"absurdly large: {size / 1e6:,.0f} MB")
+            raise UnusableImageError(f"absurdly large: {size / 1e6:,.0f} MB", "large")
         return stream.read(MOST_BYTES)
 
 
@@ -83,9 +93,9 @@ def _opened(content: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=_readable_formats())
     except UnidentifiedImageError as error:
-        raise UnusableImageError(f"no image (of the formats {', '.join(_readable_formats())})") from error
+        raise UnusableImageError(f"no image (of the formats {', '.join(_readable_formats())})", "unknown") from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
-        raise UnusableImageError(f"no readable image ({error})") from error
+        raise UnusableImageError(f"no readable image ({error})", "broken") from error
 
 
 def _refuse_unsuitable(image: Image.Image, file: Path) -> None:
@@ -96,13 +106,13 @@ def _refuse_unsuitable(image: Image.Image, file: Path) -> None:
     if expected is not None and found != expected:
         raise UnusableImageError(f"in disguise: a {found}, not a {expected}")
     if image.width * image.height > MOST_PIXELS:
-        raise UnusableImageError(f"absurdly large: {image.width}×{image.height} pixels")
+        raise UnusableImageError(f"absurdly large: {image.width}×{image.height} pixels", "large")
     try:
         animated = image.format != "MPO" and getattr(image, "is_animated", False)
     except Exception as error:  # to answer this, Pillow reads on in a GIF
-        raise UnusableImageError(f"broken ({error})") from error
+        raise UnusableImageError(f"broken ({error})", "broken") from error
     if animated:
-        raise UnusableImageError("animated")
+        raise UnusableImageError("animated", "animated")
 
 
 def _format_of_name(name: str) -> str | None:

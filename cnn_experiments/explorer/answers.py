@@ -18,6 +18,7 @@ from torch.nn import functional
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer import messages
+from cnn_experiments.explorer.refusal import RefusalError
 from cnn_experiments.explorer.situation import (
     Desk,
     Posed,
@@ -209,7 +210,7 @@ def thumbnails(asked: messages.Thumbnails, desk: Desk) -> Answer:
     """Small pictures of test images."""
     subject = desk.subject(asked.run)
     if subject.tests is None or subject.data is None:
-        raise UserError(f"There are no test images. {subject.problem}")
+        raise RefusalError("no_tests", problem=subject.problem)
     tests = subject.tests
     images = tests.bytes_of(asked.indices)
     side = max(images.shape[2:])
@@ -352,7 +353,7 @@ def gradcam(asked: messages.GradCam, desk: Desk) -> Answer:
     if asked.layer is not None and asked.layer not in usable:
         raise UserError(f"layer={asked.layer}: there is no such layer with maps. {suggest(asked.layer, usable)}")
     if not weighted:
-        raise UserError("This network has no layer with weights that outputs maps.")
+        raise RefusalError("no_maps")
     name = weighted[-1] if asked.layer is None else asked.layer
     class_index = int(desk.outputs(asked).scores.argmax()) if asked.class_ is None else asked.class_
     if class_index >= len(posed.subject.class_names):
@@ -372,7 +373,7 @@ def exciting(asked: messages.Exciting, desk: Desk) -> LongAnswer:
     inspected = subject.at(asked.epoch)
     inspected.layer(asked.layer)
     if subject.tests is None or subject.data is None:
-        raise UserError(f"This needs the run's test images. {subject.problem}")
+        raise RefusalError("no_tests", problem=subject.problem)
     total = len(subject.tests)
     if inspected.exciting is None:
         inspected.exciting = _kept_exciting(subject, inspected)

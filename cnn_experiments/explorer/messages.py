@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Fiel
 from torch import Tensor
 
 from cnn_experiments.errors import UserError
+from cnn_experiments.explorer.refusal import RefusalError
 from cnn_experiments.runs.formats import cut, printable
 
 DIGIT_SIDE = 28  # pixels of a drawing
@@ -304,7 +305,7 @@ def read_bytes(content: bytes) -> Ask:
         raise UserError("bytes are read with the ask upload alone")
     size = len(content) - 4 - length
     if size > MOST_BYTES_OF_UPLOAD:
-        raise UserError(f"The file has {size / 1e6:.0f} MB; at most {MOST_BYTES_OF_UPLOAD // 10**6} MB are read.")
+        raise RefusalError("too_large", megabytes=MOST_BYTES_OF_UPLOAD // 10**6)
     return _checked({**header, "content": content[4 + length :]})
 
 

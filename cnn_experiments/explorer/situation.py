@@ -23,6 +23,7 @@ from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
 from cnn_experiments.errors import UserError
 from cnn_experiments.explorer.messages import DIGIT_SIDE, DrawnImage, Off, Situated, Square, TestImage
+from cnn_experiments.explorer.refusal import RefusalError, unusable
 from cnn_experiments.explorer.subject import Inspected, Subject
 from cnn_experiments.inspection.ablation import Means, switched_off, with_maps_off
 from cnn_experiments.inspection.arithmetic import Arithmetic
@@ -187,7 +188,7 @@ class Desk:
         try:
             pixels = read_photograph(Path("photograph"), content)
         except UnusableImageError as error:
-            raise UserError(f"This file cannot be used: {error}.") from None
+            raise unusable(error) from None
         prepared = [_prepared(subject, content) for subject in self.subjects]
         photograph = Photograph(_reduced(pixels, LARGEST_PICTURE), (pixels.shape[1], pixels.shape[0]), prepared)
         self._uploaded += 1
@@ -208,21 +209,21 @@ class Desk:
         match asked.image:
             case TestImage(test=index):
                 if subject.tests is None:
-                    raise UserError(f"test={index}: there are no test images. {subject.problem}")
+                    raise RefusalError("no_tests", problem=subject.problem)
                 prepared = subject.tests.bytes_of([index])[0]
                 return Given(picture_of_bytes(data, prepared[None])[0], prepared)
             case DrawnImage(drawn=drawing):
                 if not isinstance(data, MNIST):
-                    raise UserError("This network was not trained on digits: give it a photograph, or a test image.")
+                    raise RefusalError("no_digits")
                 digit = torch.frombuffer(bytearray(drawing), dtype=torch.uint8).view(1, DIGIT_SIDE, DIGIT_SIDE)
                 prepared = functional.pad(digit, (data.margin,) * 4)
                 return Given(picture_of_bytes(data, prepared[None])[0], prepared)
             case None:
-                raise UserError("There is no image yet: draw one, choose one of the test images, or give a photograph.")
+                raise RefusalError("no_image")
             case uploaded:
                 photograph = self.uploads.get(uploaded.upload)
                 if photograph is None:
-                    raise UserError("This photograph is not kept any more: give it again.")
+                    raise RefusalError("forgotten")
                 made = photograph.prepared[asked.run]
                 if isinstance(made, UserError):
                     raise made
@@ -271,21 +272,21 @@ def hidden(image: Tensor, square: Square) -> Tensor:
 
 def _data_of(subject: Subject) -> ImageData:
     if subject.data is None:
-        raise UserError(f"No image can be prepared for this network. {subject.problem}")
+        raise RefusalError("no_data", problem=subject.problem)
     return subject.data
 
 
 def _prepared(subject: Subject, content: bytes) -> Tensor | UserError:
     """A photograph as bytes ready for a run's data set, or why not."""
     if subject.data is None:
-        return UserError(subject.problem)
+        return RefusalError("no_data", problem=subject.problem)
     with tempfile.TemporaryDirectory() as folder:  # a data set of one's own reads files, whatever it does with them
         file = Path(folder) / "photograph"
         file.write_bytes(content)
         try:
             return subject.data.read_image(file)
         except UnusableImageError as error:
-            return UserError(f"This file cannot be used: {error}.")
+            return unusable(error)
 
 
 def picture_of_bytes(data: ImageData, images: Tensor) -> Picture:

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.datamodules.samplers import Draw, ImageSet
 from cnn_experiments.errors import UserError
+from cnn_experiments.explorer.refusal import RefusalError
 from cnn_experiments.inspection.ablation import means_of_maps
 from cnn_experiments.inspection.exciting_images import Exciting
 from cnn_experiments.inspection.graph import INPUT, Graph
@@ -165,7 +166,7 @@ class Subject:
             UserError: there are none.
         """
         if self.tests is None or self.data is None:
-            raise UserError(f"This needs the run's test images. {self.problem}")
+            raise RefusalError("no_tests", problem=self.problem)
         affordable = PRODUCTS / max(1, self.kept.products)
         number = min(len(self.tests), most, int(min(MOST_IMAGES, max(FEWEST_IMAGES, affordable))))
         chosen = np.linspace(0, len(self.tests) - 1, number).astype(int).tolist()

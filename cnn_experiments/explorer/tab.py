@@ -14,6 +14,7 @@ from typing import Any
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer import messages
 from cnn_experiments.explorer.answers import Answer, answer
+from cnn_experiments.explorer.refusal import RefusalError
 from cnn_experiments.explorer.situation import Desk
 from cnn_experiments.explorer.subject import Subject
 from cnn_experiments.inspection.progress import Progress
@@ -68,7 +69,7 @@ class Tab:
         try:
             asked = messages.read_text(message) if isinstance(message, str) else messages.read_bytes(message)
         except UserError as error:
-            await self._send_frame(_refusal(messages.id_of(message), str(error)))
+            await self._send_frame(_refusal(messages.id_of(message), error))
             return
         if isinstance(asked, messages.Stop):
             stopped = [kind for kind in (*self.waiting, *self.running) if kind[0] == asked.kind]
@@ -78,7 +79,7 @@ class Tab:
         kind = kind_of(asked)
         await self._supersede([kind])
         if len(self.waiting) >= MOST_WAITING:
-            await self._send_frame(_refusal(asked.id, f"More than {MOST_WAITING} asks wait. Ask again later."))
+            await self._send_frame(_refusal(asked.id, RefusalError("many", number=MOST_WAITING)))
             return
         self.waiting[kind] = asked
         self._news.set()
@@ -171,7 +172,7 @@ def _stepped(job: LongAsk, desk: Desk, is_time: bool) -> tuple[bool, bytes | Non
             progress = [step.done, step.total]
             return messages.frame({"id": number, "progress": progress, "answer": step.found}) if is_time else None
         if job.latest is None:
-            raise UserError("There is nothing to compute.")
+            raise RefusalError("nothing")
         return messages.frame({"id": number, "answer": job.latest.found})
 
     report: bytes | None = _guarded(job.asked, step)  # it says whether this was the end
@@ -183,16 +184,19 @@ def _guarded(asked: messages.Ask, compute: Callable[[], Any]) -> Any:
     try:
         return compute()
     except ExperimentError as error:
-        return _refusal(asked.id, str(error))
+        return _refusal(asked.id, error)
     except Exception as error:
         log.exception("%s could not be computed", asked.ask)
-        reason = f"This could not be computed ({type(error).__name__}). The terminal says more."
-        return _refusal(asked.id, reason)
+        return _refusal(asked.id, RefusalError("failed", error=type(error).__name__))
 
 
-def _refusal(number: int | None, sentence: str) -> bytes:
+def _refusal(number: int | None, error: ExperimentError) -> bytes:
     """A frame that says why something is not answered; the sentence may hold what was received."""
-    return messages.frame({"id": number, "refused": cut(printable(sentence), LONGEST_SENTENCE)})
+    header: dict[str, Any] = {"id": number, "refused": cut(printable(str(error)), LONGEST_SENTENCE)}
+    if isinstance(error, RefusalError):
+        values = {name: cut(printable(str(value)), LONGEST_SENTENCE) for name, value in error.values.items()}
+        header |= {"text": error.key, "values": values}
+    return messages.frame(header)
 
 
 def _close(job: LongAsk) -> None:

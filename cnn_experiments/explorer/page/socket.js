@@ -1,5 +1,7 @@
 /** The one connection to the server: questions as text, answers as a header of JSON with arrays behind it. */
 
+import { text } from "./texts.js";
+
 const KINDS = { float32: Float32Array, int32: Int32Array, uint8: Uint8Array };
 
 /** An array as the server sent it: numbers one after another, and how many there are along each side. */
@@ -107,10 +109,15 @@ export class Connection {
       return;
     }
     this.waiting.delete(header.id);
-    if (header.refused !== undefined) waiting.reject(new Refused(header.refused));
+    if (header.refused !== undefined) waiting.reject(new Refused(sentence(header)));
     else if (header.superseded) waiting.reject(new Superseded());
     else waiting.resolve(answer);
   }
+}
+
+/** Why something is not answered, in the page's language where the page has a text for it. */
+function sentence({ refused, text: key, values }) {
+  return key === undefined ? refused : text(key, values).trim();
 }
 
 function readHeader(buffer) {
