@@ -93,6 +93,18 @@ class TestReadOnly:
         closed()
         assert answer_of(lambda: number_used(shared, shared / "train.zip")) == "80"
 
+    def test_what_a_killed_process_unpacked_is_removed(self, shared: Path) -> None:
+        with zipfile.ZipFile(shared / "train.zip", "w") as packed:
+            for file in (shared / "train").iterdir():
+                packed.write(file, f"train/{file.name}")
+        assert number_used(shared, shared / "train.zip") == 80
+        (unpacked,) = (place for place in (shared / "data" / "unpacked").iterdir() if place.is_dir())
+        partial = unpacked.with_name(f".{unpacked.name}.partial")
+        unpacked.rename(partial)
+        shutil.copy(partial / "train" / "cat.0.jpg", partial / "train" / "cat.1000.jpg")
+        assert number_used(shared, shared / "train.zip") == 80
+        assert not partial.exists()
+
     def test_digits_serve_everybody(self, shared: Path, closed, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(mnist_files, "CHECKSUMS", make_digits(shared / "data"))
         closed()

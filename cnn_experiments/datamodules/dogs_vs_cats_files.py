@@ -5,12 +5,12 @@ import os
 import re
 import shutil
 import stat
-import tempfile
 import unicodedata
 import zipfile
 from pathlib import Path, PurePosixPath
 from typing import NoReturn
 
+from filelock import FileLock
 from rich.console import Console
 from rich.markup import escape as without_markup
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
@@ -165,18 +165,21 @@ def _unpacked(archive: Path, data_dir: Path) -> Path:
     target = data_dir / "unpacked" / f"{archive.stem[:LONGEST_NAME]}-{identity[:12]}"
     if target.is_dir():
         return target
+    partial = target.with_name(f".{target.name}.partial")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with zipfile.ZipFile(archive) as packed, tempfile.TemporaryDirectory(dir=target.parent) as scratch:
-            _extract(packed, archive, Path(scratch))
-            os.chmod(scratch, 0o755)
-            os.rename(scratch, target)
-            os.mkdir(scratch)  # for TemporaryDirectory to remove
+        with FileLock(target.with_name(f".{target.name}.lock")), zipfile.ZipFile(archive) as packed:
+            if not target.is_dir():  # no other process was faster
+                shutil.rmtree(partial, ignore_errors=True)  # of a process that was killed
+                try:
+                    partial.mkdir()
+                    _extract(packed, archive, partial)
+                    partial.rename(target)
+                finally:
+                    shutil.rmtree(partial, ignore_errors=True)
     except UserError:
         raise
     except OSError as error:
-        if target.is_dir():  # another process was faster
-            return target
         raise UserError(
             f"datamodule.data_dir: cannot unpack {archive} to {target} ({error.strerror or error}). Choose another "
             "folder or make room"
