@@ -287,7 +287,8 @@ def test_ones_own_network_on_our_data_and_ours_on_ones_own(folder: Path) -> None
         (["datamodule.batch_size=3"], {"data": Halves()}, "datamodule.batch_size: the data set was given from Python"),
         (["model.c3=full"], {"network": Tiny(10)}, "model.c3: the network was given from Python"),
         ([], {"data": [1, 2]}, r"a list has no method batches\(part\)"),
-        (["trainer.gpus=0"], {"network": Tiny(10), "data": Halves()}, None),
+        (["trainer.gpus=0"], {"network": Tiny(2), "data": Halves()}, None),
+        ([], {"network": Tiny(10), "data": Halves()}, "gives scores of the shape 2×10, but the data set has 2 classes"),
     ],
 )
 def test_what_can_be_given(folder: Path, words: list[str], given: dict, message: str | None) -> None:
@@ -303,8 +304,9 @@ def test_an_error_inside_ones_own_network_is_raised_as_it_is(folder: Path) -> No
         def forward(self, images: Tensor) -> Tensor:
             return super().forward(images) + "x"
 
-    with pytest.raises(TypeError, match="unsupported operand"):
+    with pytest.raises(TypeError, match="unsupported operand") as raised:
         cnn.train(*QUICK, network=Broken(10))
+    assert "2 blank images 2×1×32×32" in raised.value.__notes__[0]
 
 
 def test_plain_objects_have_all_their_defaults(digits: Path) -> None:

@@ -21,11 +21,10 @@ def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_cla
         num_classes: of the data set.
 
     Raises:
-        UserError: the network does not take such images, its loss cannot be computed, or it does not have a score for
-            each class.
+        UserError: the network does not have a score for each class.
+        Exception: whatever the network or its loss raises, with a note on the images that it was given.
     """
     images, labels = torch.zeros(IMAGES, *input_shape), torch.linspace(0, num_classes - 1, IMAGES).long()
-    shape = "×".join(map(str, input_shape))
     name = type(network).__name__
     try:
         with torch.random.fork_rng(devices=[]):
@@ -33,11 +32,13 @@ def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_cla
             loss_of(trial, trial.train()(images), labels).backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 scores = trial.eval()(images)
-    except (RuntimeError, TypeError, ValueError, IndexError) as error:  # torch's own, of shapes that do not fit
-        raise UserError(
-            f"model: {name} cannot be trained on images of {shape} (channels × height × width) in {num_classes} "
-            f"classes: {error}. Change the network, or the images with datamodule"
-        ) from error
+    except Exception as error:
+        shape = "×".join(map(str, images.shape))
+        error.add_note(
+            f"{name} was tried on {IMAGES} blank images {shape} (N × channels × height × width) of {num_classes} "
+            "classes. Nothing has been loaded or written"
+        )
+        raise
     if scores.shape != (IMAGES, num_classes):
         raise UserError(
             f"model: for {IMAGES} images {name} gives scores of the shape {'×'.join(map(str, scores.shape))}, but the "
