@@ -77,7 +77,7 @@ def subject_of(run: "Run") -> Subject:
         problem=problem,
         epochs=run.epochs,
         weights_at=run.weights_at,
-        directory=shown(run.directory),
+        directory="" if run.directory == CARRIED_RUN else shown(run.directory),
         cache=None if run.directory == CARRIED_RUN else run.directory,
         settings=dict(flatten(run.settings.config)),
         metrics=run.metrics,

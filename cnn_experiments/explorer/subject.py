@@ -100,7 +100,7 @@ class Subject:
         problem: why there is no data set or are no test images; empty where there are.
         epochs: after which epochs of the training its weights are known; 0 is before the first.
         weights_at: gives these weights, as the network's ``load_state_dict`` takes them.
-        directory: the run directory, as it is shown.
+        directory: the run directory, as it is shown; empty for the run that the package carries.
         cache: where what takes long is kept; None for nowhere.
         settings: by dotted keys.
         metrics: the content of metrics.json.

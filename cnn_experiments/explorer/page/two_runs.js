@@ -12,6 +12,11 @@ import { isUnits, sheets } from "./units.js";
 
 const MOST_MAPS = 16;
 
+/** What to type to see a run beside this one; the run that the package carries has no name. */
+function secondRun(directory) {
+  return `cnn-explore ${directory === "" ? "" : `run=${directory} `}with=RUN_DIRECTORY`;
+}
+
 export class TwoRuns {
   constructor(root, state, questions) {
     this.root = root;
@@ -36,7 +41,7 @@ export class TwoRuns {
       this.root,
       alone ? make("p.hint", {}, text("runs.alone")) : make("p.hint", {}, text("runs.words")),
       alone
-        ? make("pre", {}, make("code", {}, `cnn-explore run=${runs[0].directory ?? "RUN_DIR"} with=RUN_DIR`))
+        ? make("pre", {}, make("code", {}, secondRun(runs[0].directory)))
         : null,
       make(
         "div.run_cards",
