@@ -124,6 +124,7 @@ def test_two_cannot_resume_one_run(run_command: Callable, digits: Path, tmp_path
     assert not (tmp_path / "run" / ".lock").exists()
 
 
+@pytest.mark.slow
 def test_two_cannot_resume_one_sweep(run_command: Callable, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", "-m", *SHORT, "seed=1,2", "hydra.sweep.dir=sweep").status == 0
     before = content(tmp_path / "sweep")

@@ -566,6 +566,7 @@ def test_compare_refuses(run_command, arguments: list[str], words: list[str]) ->
         assert word in outcome.error
 
 
+@pytest.mark.slow
 def test_a_sweep_closes_with_its_comparison(run_command, digits: Path, tmp_path: Path) -> None:
     settings = [*QUICK, "trainer.max_epochs=1", "trainer.limit_train_batches=2"]
     outcome = run_command("train", "-m", *settings, "seed=1,2", "model.dropout=0,0.5")

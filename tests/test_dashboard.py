@@ -95,6 +95,7 @@ def test_every_network_writes_under_the_same_scopes(
     assert {"optimizer/learning_rate", "time/images_per_second", "memory/process_gib"} <= set(tags["scalars"])
 
 
+@pytest.mark.slow
 def test_default_logging_is_cheap_and_full_logging_changes_nothing(run_command, digits: Path, tmp_path: Path) -> None:
     settings = [*QUICK, "trainer.max_epochs=2", "model.dropout=0.3", "datamodule.distortion.shift=2"]
     for logging in ("default", "full"):

@@ -17,6 +17,7 @@ def run(script: str, *arguments: str) -> str:
     return done.stdout
 
 
+@pytest.mark.slow
 def test_killed_runs_end_as_if_never_interrupted() -> None:
     printed = run("kill", "--lenet5=2", "--googlenet=0", "--processes=0", "--sweep=0", "--seed=1")
     assert "lenet5: 2 of 2 as if never interrupted" in printed

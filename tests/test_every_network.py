@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -74,6 +74,12 @@ def built_network(settings: Callable) -> Callable[..., Built]:
     return build
 
 
+def quickest_first() -> list[Any]:
+    """All networks; all but the quickest are slow."""
+    slow = pytest.mark.slow
+    return [pytest.param(name, marks=[slow] * (name != "model=lenet5")) for name in names_of_networks()]
+
+
 def scores_of(output: Tensor | tuple[Tensor, ...]) -> Tensor:
     return output[0] if isinstance(output, tuple) else output
 
@@ -104,6 +110,7 @@ def test_the_same_seed_gives_the_same_weights(built_network: Callable, name: str
     assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
+@pytest.mark.parametrize("name", quickest_first())
 def test_it_learns_a_batch_by_heart(built_network: Callable, name: str) -> None:
     network, *_ = built = built_network(name, "model.dropout=0", *TRAINABLE.get(name, ()))
     images, labels = built.images(10), built.labels(10)
@@ -171,10 +178,7 @@ def test_where_it_looks(built_network: Callable, name: str) -> None:
     assert 0 <= heat.min() <= heat.max() <= 1
 
 
-@pytest.mark.parametrize(  # the presets' networks take a minute each
-    "name",
-    [pytest.param(name, marks=[pytest.mark.slow] * name.startswith("experiment=")) for name in names_of_networks()],
-)
+@pytest.mark.parametrize("name", quickest_first())
 def test_it_exports(built_network: Callable, name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     built = built_network(name)

@@ -75,6 +75,7 @@ def test_lenet5(count: int, number: int, monkeypatch: pytest.MonkeyPatch) -> Non
     assert not any(module._forward_hooks for module in network.modules())
 
 
+@pytest.mark.slow
 def test_branches_of_googlenet() -> None:
     torch.manual_seed(0)
     network, images = GoogLeNet(input_size=64, auxiliary=False).eval(), images_for(12, 64, 3)

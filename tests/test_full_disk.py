@@ -68,7 +68,14 @@ def fill_at(monkeypatch: pytest.MonkeyPatch, disk: Disk, moment: str, epoch: int
     monkeypatch.setattr(BestAndLast, moment, hook)
 
 
-@pytest.mark.parametrize("moment", ["on_train_epoch_start", "on_validation_end", "on_train_epoch_end"])
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("on_train_epoch_start", marks=pytest.mark.slow),
+        pytest.param("on_validation_end", marks=pytest.mark.slow),
+        "on_train_epoch_end",
+    ],
+)
 def test_the_disk_is_full_while_a_network_trains(
     run_command: Callable, digits: Path, tmp_path: Path, disk: Disk, monkeypatch: pytest.MonkeyPatch, moment: str
 ) -> None:

@@ -81,7 +81,7 @@ tables = st.lists(st.lists(cells, max_size=7).map(",".join), max_size=6).map("\n
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )
@@ -119,7 +119,7 @@ def test_any_values_in_the_files_of_a_run(
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=list(HealthCheck),
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
 )

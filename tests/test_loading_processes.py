@@ -54,7 +54,11 @@ def python_out_of_memory() -> None:
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
-        (lambda: signal_loaders(signal.SIGKILL), "a process that loads images has ended or stopped (DataLoader"),
+        pytest.param(
+            lambda: signal_loaders(signal.SIGKILL),
+            "a process that loads images has ended or stopped (DataLoader",
+            marks=pytest.mark.slow,
+        ),
         (out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
         (python_out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
     ],

@@ -108,6 +108,7 @@ def test_a_sweep_of_jobs_of_two_processes(run_command, accepted_digits: Path, tm
     assert len(list(tmp_path.rglob("config.yaml"))) == len(list(tmp_path.rglob("multirun.yaml"))) * 2 + 2
 
 
+@pytest.mark.slow
 def test_what_is_wrong_in_one_process_is_said_once(run_command, accepted_digits: Path, tmp_path: Path) -> None:
     outcome = run_command(
         "train", *SETTINGS, "trainer=ddp", "model.optimizer.lr=1e38", "model.schedule.warmup=0",

@@ -153,6 +153,7 @@ def test_it_leaves_random_states_and_logging_as_they_were(folder: Path) -> None:
     assert logging.getLogger("cnn_experiments").handlers == handlers
 
 
+@pytest.mark.slow
 def test_twice_in_one_process_and_in_a_thread(folder: Path) -> None:
     runs = [cnn.train(*QUICK, "trainer.max_epochs=1")]
     errors = []
@@ -171,6 +172,7 @@ def test_twice_in_one_process_and_in_a_thread(folder: Path) -> None:
     assert runs[0].metrics["test/loss"] == runs[1].metrics["test/loss"]
 
 
+@pytest.mark.slow
 def test_beside_another_hydra_application(folder: Path, digits: Path) -> None:
     (folder / "conf").mkdir()
     (folder / "conf" / "config.yaml").write_text("mine: ${length:abc}\n")

@@ -199,6 +199,7 @@ def test_export(run_command, alexnet_run: Path, tmp_path: Path) -> None:
     assert not list(tmp_path.rglob("*.new"))
 
 
+@pytest.mark.slow
 def test_export_of_a_checkpoint(run_command, digits: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
@@ -207,6 +208,7 @@ def test_export_of_a_checkpoint(run_command, digits: Path, tmp_path: Path) -> No
     assert (tmp_path / "run" / "checkpoints" / "best.onnx").exists()
 
 
+@pytest.mark.slow
 def test_the_projects_own_layers_export(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)

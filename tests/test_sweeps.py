@@ -21,6 +21,7 @@ def statuses(folder: Path) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
+@pytest.mark.slow
 def test_an_interrupted_sweep_goes_on(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:  # noqa: F811
     jobs = ["-m", *SETTINGS, "model.dropout=0.1", "seed=1,2,3"]
     assert run_command("train", *jobs, "hydra.sweep.dir=whole").status == 0
@@ -84,9 +85,8 @@ def test_a_directory_of_another_run_is_refused(run_command, digits: Path, tmp_pa
     assert (tmp_path / "run" / "metrics.json").read_text() == before
 
 
-@pytest.mark.parametrize(
-    ("launcher", "seeds"), [("local_parallel", [1, 2]), pytest.param("slurm_local", [2], marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize(("launcher", "seeds"), [("local_parallel", [1, 2]), ("slurm_local", [2])])
+@pytest.mark.slow
 def test_jobs_side_by_side(
     run_command, digits: Path, tmp_path: Path, monkeypatch, launcher: str, seeds: list[int]
 ) -> None:

@@ -57,6 +57,7 @@ def test_a_comparison_in_a_read_only_folder(tmp_path: Path, small_disk: Path) ->
         write_comparison(compare(tmp_path / "runs"), small_disk)
 
 
+@pytest.mark.slow
 def test_an_export_on_a_full_disk(small_disk: Path) -> None:
     with pytest.raises(ExperimentError, match=r"network\.onnx: cannot be written \(No space left on device\)\. Free"):
         export(small_disk / "network.onnx")
