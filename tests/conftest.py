@@ -82,6 +82,7 @@ QUICK = (
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=5",
     "trainer.gpus=0",
+    "logging.mistakes=2",
 )
 
 

@@ -192,7 +192,9 @@ def check(explanation: Explanation, value: float) -> None:
     assert before == explanation.result == value
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name == "googlenet of the article")) for name in NETWORKS]
+)
 def test_the_numbers_add_up(name: str) -> None:
     network, shape, image = initialised(name)
     graph = Graph(network, shape)

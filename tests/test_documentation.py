@@ -142,8 +142,9 @@ def run(lines: list[str]) -> dict[str, str]:
 CHEAP = "trainer.max_epochs=1 trainer.gpus=0 datamodule.batch_size=16"
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("several_runs", [False, pytest.param(True, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("several_runs", [False, True])
 def test_your_own_network_and_data_get_everything(copy: Path, several_runs: bool) -> None:
     written = add_files("docs/your_own.md", copy)
     assert written == [

@@ -60,7 +60,11 @@ def python_out_of_memory() -> None:
             marks=pytest.mark.slow,
         ),
         (out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
-        (python_out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
+        pytest.param(
+            python_out_of_memory,
+            "memory ran out. If there is too little memory, lower datamodule.batch_size",
+            marks=pytest.mark.slow,
+        ),
     ],
     ids=["killed", "torch is out of memory", "Python is out of memory"],
 )
@@ -89,6 +93,7 @@ def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
 
 
+@pytest.mark.slow
 def test_stopped_loaders_go_on(
     run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

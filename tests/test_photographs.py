@@ -607,7 +607,7 @@ class TestCommands:
             assert outcome.status == 2
             assert words in outcome.error
 
-    @pytest.mark.parametrize("model", ["alexnet", "googlenet"])
+    @pytest.mark.parametrize("model", ["alexnet", pytest.param("googlenet", marks=pytest.mark.slow)])
     def test_these_networks_train_on_digits_too(self, run_command, digits: Path, tmp_path: Path, model: str) -> None:
         small = {"alexnet": SMALL_ALEXNET[2:], "googlenet": ("model.auxiliary=false",)}[model]
         outcome = run_command(

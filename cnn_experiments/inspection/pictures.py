@@ -148,21 +148,25 @@ def picture_of_mistakes(images: Tensor, labels: Tensor, probabilities: Tensor, c
     """
     from matplotlib.figure import Figure
 
+    titles = []
+    for label, of_classes in zip(labels.tolist(), probabilities.tolist(), strict=True):
+        taken = max(range(len(of_classes)), key=of_classes.__getitem__)
+        titles.append(
+            f"is {in_picture(class_names[label])} ({percent(of_classes[label])})\n"
+            f"taken for {in_picture(class_names[taken])} ({percent(of_classes[taken])})"
+        )
     columns = math.ceil(len(images) ** 0.5)
     rows = math.ceil(len(images) / columns)
-    figure = Figure(figsize=(1.9 * columns, 2.3 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    longest = max(len(line) for title in titles for line in title.splitlines())
+    width = max(1.9, 0.075 * longest)  # inches: measuring the text would take as long as drawing it
+    figure = Figure(figsize=(width * columns, 2.3 * rows))
     pixels = scaled(images.detach().float().cpu()).permute(0, 2, 3, 1).numpy()
-    for axes, image, label, of_classes in zip(grid.flat, pixels, labels.tolist(), probabilities.tolist(), strict=False):
+    for place, (image, title) in enumerate(zip(pixels, titles, strict=True)):
+        row, column = divmod(place, columns)
+        axes = figure.add_axes((column / columns, (rows - 1 - row + 0.03) / rows, 1 / columns, 0.78 / rows))
+        axes.set_axis_off()
         axes.imshow(image, cmap="gray")
-        taken = max(range(len(of_classes)), key=of_classes.__getitem__)
-        axes.set_title(
-            f"is {in_picture(class_names[label])} ({percent(of_classes[label])})\n"
-            f"taken for {in_picture(class_names[taken])} ({percent(of_classes[taken])})",
-            fontsize=9,
-        )
+        axes.set_title(title, fontsize=9)
     return figure
 
 
