@@ -1,6 +1,8 @@
 """Digits made for the tests, and commands run in this process as a user would run them."""
 
 import importlib
+import re
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -53,6 +55,27 @@ def digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(mnist_files, "CHECKSUMS", checksums)
     monkeypatch.setenv("CNN_EXPERIMENTS_DATA", str(folder))
     return folder
+
+
+@pytest.fixture
+def trained(
+    run_command: Callable[..., Outcome], digits: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """A run on those digits with `QUICK` and other words: trained for the first test, copied for the others."""
+
+    def run_in(name: str, *words: str) -> Path:
+        run, kept = tmp_path / name, tmp_path_factory.getbasetemp() / "trained" / "_".join(("run", *words))
+        if kept.exists():
+            shutil.copytree(kept, run)
+        else:
+            outcome = run_command("train", *QUICK, *words, f"hydra.run.dir={name}")
+            assert outcome.status == 0, outcome.error
+            shutil.copytree(run, kept)
+        config = run / "config.yaml"
+        config.write_text(re.sub(r"(?m)^(  data_dir:).*$", rf"\1 {digits}", config.read_text()))
+        return run
+
+    return run_in
 
 
 @pytest.fixture

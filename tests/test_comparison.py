@@ -536,8 +536,8 @@ def test_how_figures_are_written() -> None:
     assert as_typed("model.optimizer._target_", "torch.optim.AdamW") == "AdamW"
 
 
-def test_the_command(run_command, digits: Path, tmp_path: Path) -> None:
-    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=runs/real").status == 0
+def test_the_command(run_command, trained, tmp_path: Path) -> None:
+    trained("runs/real", "trainer.max_epochs=1")
     outcome = run_command("compare", "runs=runs", "accuracy=0.01", "hydra.run.dir=compared")
     assert outcome.status == 0, outcome.error
     assert "lenet5" in outcome.out

@@ -184,6 +184,7 @@ def test_your_own_network_and_data_get_everything(copy: Path, several_runs: bool
     assert (refused.returncode, refused.stderr.strip()) == (2, "model: width=3 is odd: use an even number")
 
 
+@pytest.mark.slow
 def test_your_own_network_outside_a_checkout(copy: Path) -> None:
     add_files("docs/your_own.md", copy)
     Path("my_conf/model").mkdir(parents=True)

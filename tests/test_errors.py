@@ -92,9 +92,9 @@ def test_a_data_folder_that_cannot_be_written(run_command, tmp_path: Path) -> No
     assert "datamodule.data_dir" in outcome.error
 
 
-def test_test_refuses(run_command, digits: Path, tmp_path: Path) -> None:
-    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
-    assert run_command("train", *QUICK, "trainer.max_epochs=1", "model.c3=full", "hydra.run.dir=other").status == 0
+def test_test_refuses(run_command, trained, tmp_path: Path) -> None:
+    trained("run", "trainer.max_epochs=1")
+    trained("other", "trainer.max_epochs=1", "model.c3=full")
     (tmp_path / "photo.ckpt").write_bytes(b"no checkpoint")
     for arguments, words in (
         ([], ["run="]),
@@ -111,8 +111,8 @@ def test_test_refuses(run_command, digits: Path, tmp_path: Path) -> None:
         assert "Traceback" not in outcome.error
 
 
-def test_a_resumed_run_keeps_its_settings(run_command, digits: Path, tmp_path: Path) -> None:
-    run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run")
+def test_a_resumed_run_keeps_its_settings(run_command, trained, tmp_path: Path) -> None:
+    trained("run", "trainer.max_epochs=1")
     before = {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
     outcome = run_command("train", "resume=run", "model.dropout=0.5")
     assert outcome.status == 2
@@ -120,8 +120,8 @@ def test_a_resumed_run_keeps_its_settings(run_command, digits: Path, tmp_path: P
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
 
 
-def test_a_resumed_run_takes_no_preset(run_command, digits: Path, tmp_path: Path) -> None:
-    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 0
+def test_a_resumed_run_takes_no_preset(run_command, trained) -> None:
+    trained("run", "trainer.max_epochs=1")
     outcome = run_command("train", "resume=run", "experiment=lenet5_best")
     assert outcome.status == 2
     assert "experiment: a resumed run keeps the settings it began with" in outcome.error

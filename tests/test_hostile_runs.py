@@ -17,7 +17,6 @@ from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import flatten, updated
 from cnn_experiments.settings.schema import read_settings
-from tests.conftest import QUICK
 
 CONFIG = "seed: 0\nmodel: {name: lenet5}\ntrainer: {max_epochs: 3}\n"
 BROKEN = (
@@ -67,19 +66,10 @@ def test_broken_yaml(tmp_path: Path, text: str) -> None:
     assert len(str(raised.value)) < 1000
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the folder of a run is kept for all tests, once it is trained."""
-    return tmp_path_factory.mktemp("whole") / "run"
-
-
 @pytest.fixture
-def run(run_command: Callable, digits: Path, tmp_path: Path, whole: Path) -> RunDirectory:
-    """A run of two epochs, ended as if in its second."""
-    if not whole.exists():
-        assert run_command("train", *QUICK, "trainer.max_epochs=2", f"hydra.run.dir={whole}").status == 0
-    shutil.copytree(whole, tmp_path / "run")
-    return RunDirectory(tmp_path / "run")
+def run(trained: Callable[..., Path]) -> RunDirectory:
+    """A run of two epochs."""
+    return RunDirectory(trained("run", "trainer.max_epochs=2"))
 
 
 VALUES: tuple[Any, ...] = (
@@ -170,7 +160,8 @@ def interrupt(run: RunDirectory) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
-def test_many_changed_run_folders(run_command: Callable, run: RunDirectory, whole: Path) -> None:
+def test_many_changed_run_folders(run_command: Callable, run: RunDirectory, tmp_path: Path) -> None:
+    whole = shutil.copytree(run.path, tmp_path / "whole")
     for number in range(100, 400):
         draw = random.Random(number)
         shutil.rmtree(run.path)

@@ -12,7 +12,6 @@ from PIL import Image
 from cnn_experiments.commands.predict import picture_of, with_images_quoted
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.prediction import find_images
-from tests.conftest import QUICK
 
 NAMES = [
     b"photo[1].png",
@@ -93,8 +92,8 @@ def test_names_of_pictures() -> None:
 
 
 @pytest.fixture
-def run(run_command: Callable, digits: Path) -> str:
-    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+def run(trained: Callable[..., Path]) -> str:
+    trained("run", "trainer.max_epochs=1")
     return "run=run"
 
 

@@ -31,12 +31,12 @@ COMMANDS: dict[str, tuple[str, ...]] = {
 
 
 @pytest.fixture
-def received(run_command: Callable, digits: Path, tmp_path: Path) -> Path:
+def received(trained: Callable[..., Path], tmp_path: Path) -> Path:
     """A run folder as somebody may have sent it; a module that must never be imported lies beside it."""
-    assert run_command("train", *QUICK, "trainer.max_epochs=2", "hydra.run.dir=received").status == 0
+    run = trained("received", "trainer.max_epochs=2")
     (tmp_path / "planted.py").write_text("open('imported', 'w').close()\nclass Payload: ...\n")
     (tmp_path / "image.png").write_bytes(b"")
-    return tmp_path / "received"
+    return run
 
 
 @pytest.fixture

@@ -116,9 +116,8 @@ def shown_graph(shown: EventAccumulator):
     return graph if isinstance(graph, GraphDef) else GraphDef.FromString(graph.SerializeToString())
 
 
-def test_test_repeats_the_accuracy(run_command, digits: Path, tmp_path: Path) -> None:
-    run_command("train", *QUICK)
-    run = only_run(tmp_path)
+def test_test_repeats_the_accuracy(run_command, trained) -> None:
+    run = trained("run")
     recorded = json.loads((run / "metrics.json").read_text())
     for arguments in (
         [f"run={run}"],
@@ -199,8 +198,8 @@ def test_a_run_interrupted_in_its_first_epoch_starts_over(run_command, digits, t
     assert steps == sorted(set(steps))
 
 
-def test_a_run_interrupted_in_its_test_only_tests(run_command, digits: Path, tmp_path: Path) -> None:
-    run_command("train", *QUICK, "hydra.run.dir=run")
+def test_a_run_interrupted_in_its_test_only_tests(run_command, trained, tmp_path: Path) -> None:
+    trained("run")
     file = tmp_path / "run" / "metrics.json"
     before, before_weights = json.loads(file.read_text()), weights(tmp_path / "run")
     file.write_text(json.dumps({**before, "status": "interrupted"}))
@@ -219,8 +218,8 @@ def test_a_run_interrupted_in_its_test_only_tests(run_command, digits: Path, tmp
             assert [event.step for event in shown.Tensors(name)] == steps
 
 
-def test_a_complete_run_is_left_as_it_is(run_command, digits: Path, tmp_path: Path) -> None:
-    run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run")
+def test_a_complete_run_is_left_as_it_is(run_command, trained, tmp_path: Path) -> None:
+    trained("run", "trainer.max_epochs=1")
     before = (tmp_path / "run" / "metrics.json").read_text()
     outcome = run_command("train", "resume=run")
     assert outcome.status == 0
@@ -406,7 +405,7 @@ def test_a_run_is_resumed_in_as_many_processes_as_it_began_in(run_command, digit
     outcome = run_command("train", "resume=run", "trainer.devices=4")
     assert outcome.status == 2
     assert "trainer.devices: a resumed run keeps the settings it began with" in outcome.error
-    assert "datamodule.num_workers, trainer.enable_progress_bar, trainer.gpus. " in outcome.error
+    assert "datamodule.num_workers, trainer.enable_progress_bar, trainer.gpus, trainer.snapshots. " in outcome.error
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
 
 
@@ -426,9 +425,8 @@ def test_a_run_is_not_resumed_on_other_data(run_command, digits: Path, tmp_path:
     assert run_command("train", "resume=run").status == 0
 
 
-def test_the_error_of_a_failed_run_is_forgotten_when_it_goes_on(run_command, digits: Path, tmp_path: Path) -> None:
-    run = RunDirectory(tmp_path / "run")
-    assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=run").status == 0
+def test_the_error_of_a_failed_run_is_forgotten_when_it_goes_on(run_command, trained) -> None:
+    run = RunDirectory(trained("run", "trainer.max_epochs=1"))
     run.record(status="failed", error="no space left")
     assert run.metrics()["error"] == "no space left"
     assert run_command("train", "resume=run").status == 0
