@@ -193,7 +193,7 @@ def lenet5(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("runs")
     first, second = folder / "first", folder / "second"
     for directory in (first, second):
-        shutil.copytree(CARRIED_RUN, directory)
+        shutil.copytree(CARRIED_RUN, directory, ignore=shutil.ignore_patterns("snapshots"))
     config = (second / "config.yaml").read_text(encoding="utf-8")
     (second / "config.yaml").write_text(config.replace("weight_decay: 0.01", "weight_decay: 0.5"), encoding="utf-8")
     network = cnn.open_run(first).network()
@@ -242,7 +242,7 @@ def googlenet(photographs_runs: dict[str, Path]) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(params=["lenet5", "alexnet", "googlenet"])
+@pytest.fixture(params=["lenet5", *(pytest.param(name, marks=pytest.mark.slow) for name in ("alexnet", "googlenet"))])
 def any_server(request: pytest.FixtureRequest) -> Server:
     """A server with one of the three networks."""
     server: Server = request.getfixturevalue(request.param)
@@ -349,7 +349,7 @@ class TestImage:
         file.write_bytes(b"\xff\xd8\xff" + b"no image" * 20)
         give(page, file, "choose")
         page.wait_for_selector("#message:visible")
-        assert page.inner_text("#message").startswith("This file cannot be used: it is damaged")
+        assert page.inner_text("#message").startswith("This file cannot be used: it is no image")
         assert tab.says()  # the page goes on
 
     def test_it_is_said_in_korean(self, lenet5: Server, new_tab: Any, tmp_path: Path) -> None:
@@ -395,6 +395,7 @@ class TestLayers:
         assert "156 parameters" in tiles[1]
         assert "1,516 parameters" in tiles[3]
 
+    @pytest.mark.slow
     def test_branches_unfold(self, googlenet: Server, new_tab: Any) -> None:
         tab = new_tab(googlenet)
         page = tab.open()
@@ -439,6 +440,7 @@ class TestLayers:
         value = kept[0].flatten(2)[0, 3, 0] if kept[0].dim() == 4 else kept[0][0, 3]
         assert float(page.get_attribute("#arithmetic .result", "data-result")) == pytest.approx(value.item(), abs=1e-4)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("network", ["alexnet", "googlenet"])
     def test_the_arithmetic_of_every_kind_of_layer_adds_up(
         self, request: pytest.FixtureRequest, new_tab: Any, network: str
@@ -548,6 +550,7 @@ class TestTools:
         tab.waits_for("document.querySelector('.bar.before:not([hidden])') === null")
         assert tab.shares() == pytest.approx(before)
 
+    @pytest.mark.slow
     def test_a_branch_is_switched_off(self, googlenet: Server, new_tab: Any) -> None:
         tab = new_tab(googlenet)
         page = tab.open("layer=inception4a&tool=off")
@@ -804,7 +807,7 @@ class TestPage:
             assert nameless == []
 
     @pytest.mark.parametrize("width", [360, 800, 1600])
-    @pytest.mark.parametrize("language", ["en", "ko"])
+    @pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.slow), "ko"])
     def test_nothing_reaches_beyond_the_window(
         self, any_server: Server, new_tab: Any, width: int, language: str
     ) -> None:

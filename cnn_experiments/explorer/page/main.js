@@ -145,6 +145,7 @@ class Page {
     state.watch(["message"], () => this.showMessage());
     state.watch(SHOWN, () => this.remember());
     WIDE.addEventListener("change", () => this.showTool());
+    this.address = location.hash; // as it was written or followed last
     window.addEventListener("hashchange", () => this.follow());
   }
 
@@ -248,13 +249,16 @@ class Page {
   remember() {
     clearTimeout(this.writing);
     this.writing = setTimeout(() => {
+      if (location.hash !== this.address) return; // it was changed from outside, and is about to be followed
       const hash = `#${writeAddress(this.state)}`;
       if (hash !== location.hash) history.replaceState(null, "", hash);
+      this.address = location.hash;
     }, 150);
   }
 
   /** Show what a changed address says. */
   follow() {
+    this.address = location.hash;
     const { runs } = this.state.values;
     const nothing = { value: null, probabilityOf: null, square: null, epoch: null, hover: null };
     const changes = { ...nothing, ...sensible(readAddress(location.hash), runs, this.first) };
