@@ -71,11 +71,19 @@ def trained(
             outcome = run_command("train", *QUICK, *words, f"hydra.run.dir={name}")
             assert outcome.status == 0, outcome.error
             shutil.copytree(run, kept)
-        config = run / "config.yaml"
-        config.write_text(re.sub(r"(?m)^(  data_dir:).*$", rf"\1 {digits}", config.read_text()))
+        point_to(run, data_dir=digits)
         return run
 
     return run_in
+
+
+def point_to(run: Path, **places: Path) -> None:
+    """Have the config of a run name other places of its data."""
+    config = run / "config.yaml"
+    text = config.read_text()
+    for key, place in places.items():
+        text = re.sub(rf"(?m)^(  {key}:).*$", rf"\1 {place}", text)
+    config.write_text(text)
 
 
 @pytest.fixture
@@ -86,6 +94,22 @@ def photographs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("CNN_EXPERIMENTS_DATA", str(tmp_path / "data"))
     monkeypatch.setenv("DOGS_VS_CATS", str(folder))
     return folder
+
+
+@pytest.fixture
+def alexnet_run(
+    run_command: Callable[..., Outcome], photographs: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A run of one epoch on those photographs, in the folder ``run``: trained for the first test, copied for others."""
+    run, kept = tmp_path / "run", tmp_path_factory.getbasetemp() / "trained" / "alexnet"
+    if kept.exists():
+        shutil.copytree(kept, run)
+    else:
+        outcome = run_command("train", *SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "trainer.max_epochs=1", "hydra.run.dir=run")
+        assert outcome.status == 0, outcome.error
+        shutil.copytree(run, kept)
+    point_to(run, data_dir=tmp_path / "data", source=photographs)
+    return run
 
 
 # Settings under which a run on those photographs takes seconds.

@@ -207,6 +207,7 @@ def test_your_own_network_outside_a_checkout(copy: Path) -> None:
     assert "add trust=small_resnet" in refused.stderr
 
 
+@pytest.mark.slow
 def test_your_own_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, digits: Path) -> None:
     monkeypatch.chdir(tmp_path)
     code = blocks("docs/your_own.md", "python")[-1]

@@ -57,7 +57,11 @@ class Built(NamedTuple):
         return torch.arange(number) % self.num_classes
 
 
-@pytest.fixture(params=names_of_networks())
+@pytest.fixture(
+    params=[
+        pytest.param(name, marks=[pytest.mark.slow] * name.startswith("experiment=")) for name in names_of_networks()
+    ]
+)
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
 

@@ -796,6 +796,7 @@ def test_a_network_that_cannot_be_followed_can_be_looked_at(tmp_path: Path) -> N
         page.ask("look", image={"test": 0})
 
 
+@pytest.mark.slow
 def test_epoch_0_is_what_the_training_began_with(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     run = cnn.train(*QUICK, "trainer.max_epochs=1", "model.optimizer.lr=0", "seed=7")

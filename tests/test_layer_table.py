@@ -162,6 +162,7 @@ def test_large_and_double_precision_networks() -> None:
 
 
 @pytest.mark.parametrize("wrap", [False, True])
+@pytest.mark.slow
 def test_a_compiled_network(wrap: bool) -> None:
     network: nn.Module = LeNet5()
     if wrap:

@@ -51,20 +51,13 @@ def python_out_of_memory() -> None:
     raise MemoryError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("happens", "words"),
     [
-        pytest.param(
-            lambda: signal_loaders(signal.SIGKILL),
-            "a process that loads images has ended or stopped (DataLoader",
-            marks=pytest.mark.slow,
-        ),
+        (lambda: signal_loaders(signal.SIGKILL), "a process that loads images has ended or stopped (DataLoader"),
         (out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
-        pytest.param(
-            python_out_of_memory,
-            "memory ran out. If there is too little memory, lower datamodule.batch_size",
-            marks=pytest.mark.slow,
-        ),
+        (python_out_of_memory, "memory ran out. If there is too little memory, lower datamodule.batch_size"),
     ],
     ids=["killed", "torch is out of memory", "Python is out of memory"],
 )
@@ -125,9 +118,8 @@ def test_images_that_never_come(monkeypatch: pytest.MonkeyPatch) -> None:
         next(iter(samplers.batch_loader(Stuck(), 2, num_workers=1)))
 
 
-def test_a_damaged_checkpoint_is_called_so(run_command: Callable, digits: Path, tmp_path: Path) -> None:
-    assert run_command("train", *QUICK, "hydra.run.dir=run").status == 0
-    run = tmp_path / "run"
+def test_a_damaged_checkpoint_is_called_so(run_command: Callable, trained: Callable[..., Path]) -> None:
+    run = trained("run", "trainer.max_epochs=1")
     whole = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)
     damages: dict[str, object] = {
         "loops": {"fit_loop": None},

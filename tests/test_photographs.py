@@ -593,8 +593,7 @@ class TestCommands:
         one = run_command("predict", "run=run", f"images={photographs}/cat.1?.jpg")
         assert one.out.count("cat.1") == 10
 
-    def test_predict_refuses(self, run_command, photographs: Path, tmp_path: Path) -> None:
-        run_command("train", *SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "hydra.run.dir=run", "trainer.max_epochs=1")
+    def test_predict_refuses(self, run_command, photographs: Path, alexnet_run: Path, tmp_path: Path) -> None:
         (tmp_path / "broken").mkdir()
         (tmp_path / "broken" / "a.jpg").write_bytes(b"")
         for arguments, words in {
@@ -607,7 +606,8 @@ class TestCommands:
             assert outcome.status == 2
             assert words in outcome.error
 
-    @pytest.mark.parametrize("model", ["alexnet", pytest.param("googlenet", marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("model", ["alexnet", "googlenet"])
+    @pytest.mark.slow
     def test_these_networks_train_on_digits_too(self, run_command, digits: Path, tmp_path: Path, model: str) -> None:
         small = {"alexnet": SMALL_ALEXNET[2:], "googlenet": ("model.auxiliary=false",)}[model]
         outcome = run_command(

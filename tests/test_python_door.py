@@ -227,6 +227,7 @@ def test_open_run_of_nothing(folder: Path) -> None:
         cnn.open_run("outputs")
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_is_resumed_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from cnn_experiments.trainers.callbacks import EpochReport
 

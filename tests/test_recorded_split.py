@@ -18,7 +18,6 @@ from cnn_experiments.datamodules.image_cache import ImageCache
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.run import open_run
-from tests.conftest import QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 
 
 def new(**settings: Any) -> DogsVsCats:
@@ -224,9 +223,9 @@ class TestReceived:
 
 
 class TestCommands:
-    def test_a_run_is_never_tested_on_what_it_trained_on(self, run_command, photographs: Path, tmp_path: Path) -> None:
-        words = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "hydra.run.dir=run", "trainer.max_epochs=1")
-        assert run_command("train", *words).status == 0
+    def test_a_run_is_never_tested_on_what_it_trained_on(
+        self, run_command, photographs: Path, alexnet_run: Path, tmp_path: Path
+    ) -> None:
         run = tmp_path / "run"
         tested = sorted(used_for(run, "test"))
         (photographs / used_for(run, "training")[0]).unlink()
@@ -241,9 +240,7 @@ class TestCommands:
         assert f"the first is {tested[0]}. Only the {len(tested) - 1} that are left are used" in fewer.out + fewer.error
 
     @pytest.mark.parametrize("change", ["missing", "added"])
-    def test_resuming(self, run_command, photographs: Path, tmp_path: Path, change: str) -> None:
-        words = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "hydra.run.dir=run", "trainer.max_epochs=1")
-        assert run_command("train", *words).status == 0
+    def test_resuming(self, run_command, photographs: Path, alexnet_run: Path, tmp_path: Path, change: str) -> None:
         metrics = tmp_path / "run" / "metrics.json"
         metrics.write_text(metrics.read_text().replace('"completed"', '"interrupted"'))
         record = (tmp_path / "run" / "split.csv").read_bytes()
@@ -257,18 +254,18 @@ class TestCommands:
         assert outcome.status == (2 if change == "missing" else 0), outcome.error
         assert (f"the first is {name}" in " ".join(outcome.error.split())) == (change == "missing")
 
-    def test_the_index_is_read_once(self, run_command, photographs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        words = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "hydra.run.dir=run", "trainer.max_epochs=1")
-        assert run_command("train", *words).status == 0
+    def test_the_index_is_read_once(
+        self, run_command, photographs: Path, alexnet_run: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         read: list[ImageCache] = []
         entries = ImageCache.entries
         monkeypatch.setattr(ImageCache, "entries", lambda cache: read.append(cache) or entries(cache))
         assert run_command("test", "run=run").status == 0
         assert len(read) == 1
 
-    def test_a_data_set_that_was_given_follows_too(self, run_command, photographs: Path, tmp_path: Path) -> None:
-        words = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "hydra.run.dir=run", "trainer.max_epochs=1")
-        assert run_command("train", *words).status == 0
+    def test_a_data_set_that_was_given_follows_too(
+        self, run_command, photographs: Path, alexnet_run: Path, tmp_path: Path
+    ) -> None:
         given = new(image_size=64, seed=5)
         data = open_run(tmp_path / "run", data=given).data
         assert isinstance(data, DogsVsCats)

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ from cnn_experiments.models.layers import (
     Subsampling,
 )
 from cnn_experiments.models.lenet5 import LeNet5
-from tests.conftest import QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
+from tests.conftest import QUICK
 
 
 class Bright(nn.Module):
@@ -106,19 +105,6 @@ def test_looking_leaves_the_network_as_it_was() -> None:
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.fixture
-def alexnet_run(run_command, photographs: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of one epoch on the photographs of the tests: trained for the first test, copied for the others."""
-    trained, run = tmp_path_factory.getbasetemp() / "alexnet_run", tmp_path / "run"
-    if not trained.exists():
-        outcome = run_command("train", *SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "trainer.max_epochs=1", "hydra.run.dir=run")
-        assert outcome.status == 0, outcome.error
-        shutil.copytree(run, trained)
-    else:
-        shutil.copytree(trained, run)
-    return run
-
-
 class Exportable(nn.Module):
     """All layers of the articles' networks that ONNX does not have, and an auxiliary head in training."""
 
@@ -184,6 +170,7 @@ def test_wrong_saliency_settings(run_command, alexnet_run: Path, photographs: Pa
     assert message in outcome.error
 
 
+@pytest.mark.slow
 def test_export(run_command, alexnet_run: Path, tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     outcome = run_command("export", f"run={alexnet_run}", "format=onnx")
@@ -236,6 +223,7 @@ def test_a_file_with_other_logits_is_not_kept(tmp_path: Path, monkeypatch: pytes
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_the_difference_is_of_the_whole_file() -> None:
     pytest.importorskip("onnxruntime")
     torch.manual_seed(0)

@@ -52,6 +52,7 @@ def test_an_interrupted_sweep_goes_on(run_command, digits: Path, tmp_path: Path,
     assert [(run / "metrics.json").stat().st_mtime_ns for run in runs[1]] == before
 
 
+@pytest.mark.slow
 def test_a_failed_job_is_tried_again(run_command, digits: Path, tmp_path: Path, monkeypatch) -> None:
     from cnn_experiments.trainers.callbacks import EpochReport
 
@@ -144,6 +145,7 @@ def test_each_network_has_a_search(run_command, tmp_path: Path, network: str) ->
             part = part[name]
 
 
+@pytest.mark.slow
 def test_a_search_survives_an_interruption(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:  # noqa: F811
     search = ["-m", *SETTINGS, "trainer.max_epochs=1", "sweeper=optuna", "hydra.sweeper.n_trials=3"]
     search += ["hydra.sweep.dir=search", "datamodule.batch_size=choice(16,32)"]
