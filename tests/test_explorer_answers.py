@@ -771,7 +771,7 @@ def test_a_network_and_data_of_ones_own(tmp_path: Path) -> None:
     assert np.allclose(page.ask("look", image={"test": 3}, layers=["features"])["probabilities"], wanted, atol=1e-6)
     assert page.ask("image", image={"test": 3})["shown"].shape == (32, 32, 3)
     assert page.ask("thumbnails", indices=[0, 1])["pictures"].shape == (2, 32, 32, 3)
-    with pytest.raises(UserError, match="give it a photograph"):
+    with pytest.raises(UserError, match="give it a photo"):
         page.ask("look", image=DIGIT)
     key = page.upload(explored.photograph())["key"]
     with pytest.raises(UserError, match="given from Python"):
