@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from cnn_experiments.runs.comparison import Configuration
+from cnn_experiments.runs.configuration import Configuration
 
 MOST_POINTS = 100_000  # of a chart; of more, each second, third … is drawn
 LARGEST = 1e38  # no loss in single precision is larger, and matplotlib can compute with it

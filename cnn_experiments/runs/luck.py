@@ -18,6 +18,7 @@ Two corrections for few seeds are our own, `LEAST_SHARE` and `degrees_of_freedom
 the intervals cover.
 """
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,9 @@ SEED = 20070614  # of the draws: the same figures each time
 CONFIDENCE = 0.95
 # Where seeds seem to matter less than single answers, as chance has it with few seeds, this share of the latter counts.
 LEAST_SHARE = 0.4
-VALUES_AT_ONCE = 2**20  # random weights at a time, which bounds the memory
+VALUES_AT_ONCE = 2**20  # random weights at a time, which bounds the memory, as does the next
+ANSWERS_AT_ONCE = 2**24  # images, times contrasts
+MOST_WEIGHTS = 2**28  # beyond 25,000 images that runs differ on, there are fewer draws, of which 1,000 would do
 COMMON = 16  # images that were answered alike in all runs are drawn together if there are more of them
 
 
@@ -58,7 +61,7 @@ class Luck:
         """Half the width of the 95 % interval: a smaller value cannot be told from none."""
         from scipy.special import stdtrit
 
-        return float(stdtrit(self.freedom, 0.5 + CONFIDENCE / 2)) * self.variance**0.5
+        return float(stdtrit(self.freedom, 0.5 + CONFIDENCE / 2)) * math.sqrt(self.variance)
 
     @property
     def low(self) -> float:
@@ -75,7 +78,7 @@ class Luck:
         """How likely a value as far from 0 is if the true one is 0: below 0.05 where the interval leaves out 0."""
         from scipy.special import stdtr
 
-        return float(2 * stdtr(self.freedom, -abs(self.value) / self.variance**0.5))
+        return float(2 * stdtr(self.freedom, -abs(self.value) / math.sqrt(self.variance)))
 
 
 @dataclass(frozen=True)
@@ -125,7 +128,11 @@ def contrasts(
     if own_images:
         of_images = np.array([part.single for part in parts])  # the rest of it is in what the seeds add
     else:
-        of_images = images_variance(np.stack([part.answers for part in parts], 1), draws)
+        step = max(1, ANSWERS_AT_ONCE // len(parts[0].answers))
+        blocks = [parts[first : first + step] for first in range(0, len(parts), step)]
+        of_images = np.concatenate(
+            [images_variance(np.stack([part.answers for part in block], 1), draws) for block in blocks]
+        )
     return [_luck(part, float(variance)) for part, variance in zip(parts, of_images, strict=True)]
 
 
@@ -143,7 +150,7 @@ def _parts(tables: list[NDArray[np.bool_]], weights: list[float], paired: bool, 
         return _Parts(answers, between / seeds[0], seeds[0] - 1, within / seeds[0], unit)
     squares = [_mean_squares(table) if len(table) > 1 else (np.nan, np.nan) for table in tables]
     if min(seeds) == 1:  # its luck of the seed is unknown: it is taken to be that of the others
-        freedom = sum(number - 1 for number in seeds)
+        freedom = float(sum(number - 1 for number in seeds))
         known = [(number - 1, *square) for number, square in zip(seeds, squares, strict=True) if number > 1]
         pooled = [sum(one[0] * one[place] for one in known) / freedom for place in (1, 2)]
         between, within = (2 * unit * square for square in pooled)
@@ -174,19 +181,24 @@ def images_variance(answers: Floats, draws: int = DRAWS) -> Floats:
 
     Args:
         answers: a row for each image and a column for each mean, (N, J).
-        draws: how often.
+        draws: how often at most.
 
     Returns:
         The variance of each mean, (J,).
     """
     images = len(answers)
-    rows, counts = np.unique(answers.astype(np.float32), axis=0, return_counts=True)
+    kept = np.ascontiguousarray(answers, np.float32)
+    _, first_of, counts = np.unique(
+        kept.view(np.dtype((np.void, kept.itemsize * kept.shape[1]))).ravel(), return_index=True, return_counts=True
+    )
+    rows = kept[first_of]
     rows -= (counts @ rows / images).astype(np.float32)
     common = counts > COMMON
     singly = np.repeat(rows[~common], counts[~common], axis=0)
     generator = np.random.default_rng(SEED)
     squares = np.zeros(answers.shape[1])
     step = max(1, VALUES_AT_ONCE // max(1, len(singly)))
+    draws = min(draws, max(1000, MOST_WEIGHTS // max(1, len(singly))))
     for first in range(0, draws, step):
         number = min(step, draws - first)
         heads = generator.integers(0, 2, (number, len(singly)), np.int8).astype(np.float32)

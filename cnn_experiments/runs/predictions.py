@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.arrays import DAMAGED, read_arrays
 
-MOST_IMAGES = 2**20  # of a test set
+MOST_IMAGES = 2**18  # of a test set
 MOST_BYTES = 8 * MOST_IMAGES + 1000  # of an array: an integer for each image, and numpy's header
 
 
@@ -53,7 +53,7 @@ def read_predictions(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     except DAMAGED as error:
         if isinstance(error, UserError):
             raise
-        raise UserError(f"{file}: these are no predictions that a run writes. cnn-test writes them anew") from error
+        raise UserError(f"{file}: these are no predictions that a run writes. Remove it") from error
     return labels, predictions
 
 
