@@ -1,7 +1,7 @@
 """How long cnn-compare takes over 500 runs: 50 configurations of LeNet-5 with 10 seeds each, 60 epochs long.
 
-Each was tested on 10,000 images, of which some are hard for all and some come out differently with each seed, so that the
-verdicts are included.
+Each was tested on 10,000 images, of which some are hard for all and some come out differently with each seed, so that
+the verdicts are included.
 
 The runs are made up, in a temporary folder, with all files that a comparison reads. The whole command is timed, in a
 process of its own, from start to end.

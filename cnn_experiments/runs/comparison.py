@@ -14,6 +14,8 @@ from typing import Any
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparable import incomparable
 from cnn_experiments.runs.configuration import Configuration, differing_keys, grouped
+from cnn_experiments.runs.effects import HEADING as EFFECT_HEADING
+from cnn_experiments.runs.effects import Effect, effects_of
 from cnn_experiments.runs.finished import FIGURES, FinishedRun, read_run, run_directories
 from cnn_experiments.runs.formats import (
     all_of,
@@ -32,9 +34,12 @@ from cnn_experiments.runs.formats import (
     without_infinite,
 )
 from cnn_experiments.runs.records import read_json
+from cnn_experiments.runs.search import Search, search_of
 from cnn_experiments.runs.verdicts import Verdict, Verdicts, chosen, judge
 
 VERDICT = ("against", "difference", "difference_low", "difference_high", "p")  # columns of `Comparison.to_pandas`
+EFFECTS = "What each setting changes, on average over the others"
+IMPORTANCES = "How much each setting mattered for the validation accuracy"
 MOST_VERDICTS = 20  # that are printed as sentences
 MOST_SETTINGS = 20  # configurations whose settings are listed side by side
 LONGEST_REASON = 1000  # characters
@@ -66,6 +71,16 @@ class Comparison:
     def judged(self) -> Verdicts:
         """Whether configurations are better than others, or whether it can be luck; computed when first asked for."""
         return judge(self.configurations, self.baseline)
+
+    @cached_property
+    def effects(self) -> list[Effect]:
+        """What each setting changes, if the configurations are a full grid; computed when first asked for."""
+        return effects_of(self.configurations)
+
+    @cached_property
+    def search(self) -> Search | None:
+        """How much each setting mattered, if the runs are those of a search; computed when first asked for."""
+        return search_of(self.configurations)
 
     @property
     def title(self) -> str:
@@ -131,6 +146,17 @@ class Comparison:
         heading = ["compared", "with", "difference in points (95 % interval)", "p", "verdict"]
         return [heading, *map(_verdict_row, self.judged.verdicts)]
 
+    def effect_rows(self) -> list[list[str]]:
+        """A heading, and a row for each effect; empty if there is none."""
+        return [EFFECT_HEADING, *(effect.row() for effect in self.effects)] if self.effects else []
+
+    def importance_rows(self) -> list[list[str]]:
+        """A heading, and a row for each setting of a search, with its share in the differences; empty if unknown."""
+        if self.search is None or not self.search.importances:
+            return []
+        shares = self.search.importances.items()
+        return [["setting", "importance"], *([key, f"{share:.2f}"] for key, share in shares)]
+
     def verdict_notes(self, most: int = MOST_VERDICTS) -> list[str]:
         """A line for each verdict, and for each configuration that there is none on."""
         lines = [verdict.sentence() for verdict in self.judged.verdicts]
@@ -140,7 +166,8 @@ class Comparison:
         for label, why in self.judged.left_out:
             labels[why].append(label)
         missing = [f"no verdict on {all_of(names)}: {why}" for why, names in labels.items()]
-        return [*lines, *missing]
+        problem = self.search.problem if self.search else ""
+        return [*lines, *missing, *filter(None, [problem])]
 
     def notes(self) -> list[str]:
         """A line for each verdict, each reason why figures do not compare, and each run that is not in the table."""
@@ -220,6 +247,17 @@ class Comparison:
             "title": self.title,
             "runs": [dict(zip(heading, row, strict=True)) for row in rows],
             "verdicts": [_as_record(verdict) for verdict in self.judged.verdicts],
+            "effects": [
+                {
+                    "changes": [{"key": key, "from": before, "to": after} for key, after, before in effect.changes],
+                    "difference": effect.luck.value,
+                    "difference_low": effect.luck.low,
+                    "difference_high": effect.luck.high,
+                    "p_corrected": effect.adjusted_p,
+                }
+                for effect in self.effects
+            ],
+            "importances": self.search.importances if self.search else {},
             "no_verdict": [{"configuration": label, "reason": why} for label, why in self.judged.left_out],
             "warnings": self.warnings,
             "others": [
@@ -248,15 +286,26 @@ class Comparison:
 
         console = Console(width=150, color_system=None)
         with console.capture() as captured:
-            if self.configurations:
-                console.print(terminal_table(f"{self.title}, the best first", [self.headings(), *self.rows()]))
+            for title, rows in self.tables():
+                console.print(terminal_table(title, rows))
         return "\n".join([*captured.get().splitlines(), *self.notes()])
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        table = html_table(self.headings(), map(html_row, self.rows())) if self.configurations else ""
+        tables = [
+            f"<p>{in_html(title)}</p>{html_table(heading, map(html_row, rows))}"
+            for title, (heading, *rows) in self.tables()
+        ]
         notes = "".join(f"<li>{in_html(note)}</li>" for note in self.notes())
-        return f"<p>{in_html(self.title)}, the best first</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
+        return "".join(tables or [f"<p>{in_html(self.title)}</p>"]) + (f"<ul>{notes}</ul>" if notes else "")
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """The tables as title, heading and rows: configurations, effects, importances; without those that are empty."""
+        tables = []
+        if self.configurations:
+            tables.append((f"{self.title}, the best first", [self.headings(), *self.rows()]))
+        tables += [(EFFECTS, self.effect_rows()), (IMPORTANCES, self.importance_rows())]
+        return [(title, rows) for title, rows in tables if rows]
 
 
 def compare(

@@ -21,6 +21,7 @@ the intervals cover.
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,13 +141,12 @@ def _parts(tables: list[NDArray[np.bool_]], weights: list[float], paired: bool, 
     """The sums of squares of one contrast, from the tables that have a weight in it."""
     unit = sum(weight**2 / len(table) for table, weight in zip(tables, weights, strict=True)) / 2
     means = [table.mean(0) for table in tables]
-    answers = np.sum([weight * mean for weight, mean in zip(weights, means, strict=True)], axis=0)
+    answers = _weighted(means, weights)
     seeds = [len(table) for table in tables]
     if max(seeds) == 1:
         return _Parts(answers, np.nan, 0, 0.0, unit)
     if paired:
-        together = np.sum([weight * table for weight, table in zip(weights, tables, strict=True)], axis=0)
-        between, within = _mean_squares(together, own_images)
+        between, within = _mean_squares(_weighted(tables, weights), own_images)
         return _Parts(answers, between / seeds[0], seeds[0] - 1, within / seeds[0], unit)
     squares = [_mean_squares(table) if len(table) > 1 else (np.nan, np.nan) for table in tables]
     if min(seeds) == 1:  # its luck of the seed is unknown: it is taken to be that of the others
@@ -162,6 +162,14 @@ def _parts(tables: list[NDArray[np.bool_]], weights: list[float], paired: bool, 
     freedom = sum(each) ** 2 / spread if spread else min(seeds) - 1
     most = sum(number - 1 for number in seeds)  # if all configurations vary alike; estimated freedoms are too few
     return _Parts(answers, sum(each), freedom + (most - freedom) / 4, single, unit)
+
+
+def _weighted(arrays: Sequence[NDArray[Any]], weights: list[float]) -> Floats:
+    """The sum of arrays, each times its weight."""
+    total = np.zeros(arrays[0].shape)
+    for array, weight in zip(arrays, weights, strict=True):
+        total += weight * array
+    return total
 
 
 def _mean_squares(table: NDArray[np.generic], own_images: bool = False) -> tuple[float, float]:

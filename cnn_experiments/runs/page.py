@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from cnn_experiments.runs.comparison import Comparison
 
 MOST_CURVES = 20  # more colours than this nobody can tell apart; the best configurations are drawn
+MOST_EFFECTS = 40  # that are drawn
 MOST_CLASSES = 100  # a larger confusion matrix nobody can read
 STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem; color: #222; }
@@ -60,7 +61,7 @@ def _of_completed_runs(comparison: "Comparison") -> list[str]:
     from cnn_experiments.runs.charts import against, colours_for, curves
 
     colours = colours_for(len(drawn))
-    parts = [_main_table(comparison, colours), *_verdicts(comparison)]
+    parts = [_main_table(comparison, colours), *_verdicts(comparison), *_effects(comparison)]
     if len(comparison.configurations) > len(drawn):
         parts += [f"<p>Everything below is about the best {len(drawn)} of {len(comparison.configurations)}.</p>"]
     return [
@@ -110,6 +111,19 @@ def _verdicts(comparison: "Comparison") -> list[str]:
     missing = comparison.verdict_notes(most=0)[bool(rows) :]
     parts += [f"<p>{in_html(line)}</p>" for line in missing]
     return parts if len(parts) > 1 else []
+
+
+def _effects(comparison: "Comparison") -> list[str]:
+    """What each setting changes, and what a search found of it: tables and charts; empty if there is neither."""
+    from cnn_experiments.runs.charts import effects, scatter
+
+    parts = []
+    for title, (heading, *rows) in comparison.tables()[1:]:
+        parts += [f"<h2>{in_html(title)}</h2>", html_table(heading, map(html_row, rows))]
+    drawn = [effects(comparison.effects[:MOST_EFFECTS])] if comparison.effects else []
+    if comparison.search is not None:
+        drawn += [scatter(key, own, comparison.search.accuracies) for key, own in comparison.search.values.items()]
+    return [*parts, '<div class="charts">', *drawn, "</div>"] if drawn else parts
 
 
 def _interval(low: float, high: float) -> str:

@@ -21,8 +21,8 @@ def print_comparison(comparison: "Comparison") -> None:
     console = Console()
     if comparison.configurations:
         console.width = max(console.width, 150)
-        rows = [comparison.headings(), *comparison.rows()]
-        console.print(terminal_table(f"{comparison.title}, the best first", rows))
+        for title, rows in comparison.tables():
+            console.print(terminal_table(title, rows))
     print("".join(f"{line}\n" for line in comparison.notes()), end="")
 
 
@@ -33,6 +33,8 @@ def as_markdown(comparison: "Comparison") -> str:
         lines += markdown_table([comparison.headings(), *comparison.rows()])
         lines += ["", "Mean ± standard deviation over seeds; times are of training, without validation.", ""]
     lines += [f"- {in_markdown(line)}" for line in comparison.notes()]
+    for title, rows in comparison.tables()[1:]:
+        lines += ["", f"## {title}", "", *markdown_table(rows)]
     if settings := comparison.settings_rows():
         lines += ["", "## Settings that differ", "", *markdown_table(settings)]
     return "\n".join(lines) + "\n"
