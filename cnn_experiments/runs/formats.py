@@ -126,7 +126,9 @@ def all_of(values: Sequence[str], most: int = 6) -> str:
 
 
 def as_cell(value: Any) -> Any:
-    """A value of a setting for `as_csv`: a list, a mapping or a truth value as JSON."""
+    """A value of a setting for `as_csv`: text safe to print; a list, a mapping or a truth value as JSON."""
+    if isinstance(value, str):
+        return printable(value)
     return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
 
 
