@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from scipy.special import ndtri
 
 from cnn_experiments.runs.luck import contrasts, images_variance
+from cnn_experiments.runs.verdicts import holm
 
 DIFFERENCE = ((1, -1),)
 
@@ -122,6 +123,20 @@ def test_seeds_that_have_images_of_their_own() -> None:
         assert 0.925 <= covered / 500 <= 0.985
 
 
+@pytest.mark.parametrize("arms", [3, 6])
+def test_false_alarms_among_several_arms(arms: int) -> None:
+    """The best of arms that are alike is called better than another in at most 5 % of sweeps."""
+    generator = np.random.default_rng(5)
+    alarms = 0
+    for _ in range(300):
+        tables = made_up(generator, [3] * arms, 300, [0.9] * arms, Luck(seeds=0.002))
+        tables.sort(key=lambda table: -table.mean())
+        weights = np.hstack([np.ones((arms - 1, 1)), -np.eye(arms - 1)]).tolist()
+        found = contrasts(tables, weights, [True] * (arms - 1), draws=200)
+        alarms += min(holm([one.strict_p for one in found], arms * (arms - 1) // 2)) < 0.05
+    assert alarms / 300 <= 0.06  # 5 % ± 2.5 by chance
+
+
 def test_the_draws_give_the_variance_of_a_mean() -> None:
     """With random weights of variance 1 it is the sum of squared deviations over N², which can be told by hand."""
     generator = np.random.default_rng(3)
@@ -150,6 +165,8 @@ def test_parts_by_hand() -> None:
     single = 2 * (3 / 64 + 9 / 64) / 3 / 4 / 2
     assert found.variance == pytest.approx(found.images - single + max(1 / 64, 0.4 * single), rel=1e-6)
     assert found.freedom == pytest.approx(found.variance / found.seeds, rel=1e-6)  # the exponent is 1 with two seeds
+    assert found.few_freedom == pytest.approx((found.variance / found.seeds) ** 0.5, rel=1e-6)
+    assert found.strict_p > found.p
 
 
 def test_one_run_each_is_bonett_and_price() -> None:

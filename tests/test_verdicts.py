@@ -103,6 +103,7 @@ def test_holm() -> None:
     assert holm([0.9, 0.8]) == [1.0, 1.0]
     assert holm([0.2]) == [0.2]
     assert holm([]) == []
+    assert holm([0.01, 0.002], tests=6) == pytest.approx([0.05, 0.012])  # two of six that could have been made
 
 
 def test_many_arms_are_corrected(tmp_path: Path) -> None:
@@ -114,19 +115,16 @@ def test_many_arms_are_corrected(tmp_path: Path) -> None:
     assert [verdict.one.label for verdict in verdicts] == ["lenet5 dropout=0"] * 5
     # 11 images for one and none for the other: 2 / 2^11, as the least certain of five
     assert verdicts[0].p == pytest.approx(2**-10)
-    assert verdicts[0].adjusted_p == pytest.approx(2**-10)  # the other four are more certain
-    assert verdicts[-1].adjusted_p == pytest.approx(5 * 2**-14)
-    weak = tmp_path / "weak"
-    write_run(weak, right=answers(16), model__dropout=0.9)  # 6 images: 0.031 alone
-    last = next(one for one in compare(tmp_path).judged.verdicts if one.other.label.endswith("=0.9"))
-    assert last.p == pytest.approx(2**-5)
-    assert last.is_different  # all others are more certain, so that nothing is left to correct for
-    for number in range(6, 9):
-        write_run(tmp_path / str(number), right=answers(16, first=number), model__dropout=1 + number)
-    few = [one for one in compare(tmp_path).judged.verdicts if one.p < 0.05 <= one.adjusted_p]
-    assert few
-    assert "can be claimed" in few[0].sentence()
-    assert "among 9 of them" in few[0].sentence()
+    # six arms are 15 pairs; the other four are more certain
+    assert verdicts[0].adjusted_p == pytest.approx(11 * 2**-10)
+    assert verdicts[-1].adjusted_p == pytest.approx(15 * 2**-14)
+    (first, *_) = compare(tmp_path, baseline="dropout=0").judged.verdicts
+    assert first.adjusted_p == pytest.approx(2**-10)  # named beforehand: five pairs
+    write_run(tmp_path / "weak", right=answers(16), model__dropout=0.9)  # 6 images: 0.031 alone
+    (few,) = [one for one in compare(tmp_path).judged.verdicts if one.p < 0.05 <= one.adjusted_p]
+    assert few.p == pytest.approx(2**-5)
+    assert "can be claimed" in few.sentence()
+    assert "among 21 of them" in few.sentence()
 
 
 def test_against_a_baseline(tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def effects_of(configurations: Sequence[Configuration]) -> list[Effect]:
         return []
     tables = [answers_of(one) for one in configurations]
     lucks = contrasts(tables, weights, [paired] * len(weights), own_images)
-    adjusted = holm([luck.p for luck in lucks])
+    adjusted = holm([luck.strict_p for luck in lucks])
     return [Effect(*parts) for parts in zip(wanted, lucks, adjusted, strict=True)]
 
 

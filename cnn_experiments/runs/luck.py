@@ -49,6 +49,7 @@ class Luck:
         images: the part that more test images would lower.
         variance: of the value.
         freedom: degrees of freedom of the variance; infinite where there is one run of each.
+        few_freedom: fewer of them, for `strict_p`.
     """
 
     value: float
@@ -56,6 +57,7 @@ class Luck:
     images: float
     variance: float
     freedom: float
+    few_freedom: float
 
     @property
     def margin(self) -> float:
@@ -77,9 +79,21 @@ class Luck:
     @property
     def p(self) -> float:
         """How likely a value as far from 0 is if the true one is 0: below 0.05 where the interval leaves out 0."""
+        return self._chance(self.freedom)
+
+    @property
+    def strict_p(self) -> float:
+        """The same for one contrast of several, where much smaller chances count.
+
+        The degrees of freedom are right on average. Far out in the tails, those sweeps count in which the luck of few
+        seeds is underestimated by chance; and of several contrasts, these are the ones that stand out.
+        """
+        return self._chance(self.few_freedom)
+
+    def _chance(self, freedom: float) -> float:
         from scipy.special import stdtr
 
-        return float(2 * stdtr(self.freedom, -abs(self.value) / math.sqrt(self.variance)))
+        return float(2 * stdtr(freedom, -abs(self.value) / math.sqrt(self.variance)))
 
 
 @dataclass(frozen=True)
@@ -229,14 +243,15 @@ def _luck(part: _Parts, of_images: float) -> Luck:
     of_images = (of_images * number**2 + 2 * part.unit) / (number + 2) ** 2
     value = float(part.answers.mean())
     if not part.freedom:
-        return Luck(value, np.nan, of_images, of_images, np.inf)
+        return Luck(value, np.nan, of_images, of_images, np.inf, np.inf)
     single = min(part.single, of_images)
     rest = of_images - single
     variance = rest + max(part.seeds, LEAST_SHARE * single)
-    return Luck(value, part.seeds, of_images, variance, degrees_of_freedom(variance, part.seeds, part.freedom))
+    freedom, few = (degrees_of_freedom(variance, part.seeds, part.freedom, strict) for strict in (False, True))
+    return Luck(value, part.seeds, of_images, variance, freedom, few)
 
 
-def degrees_of_freedom(variance: float, seeds: float, freedom: float) -> float:
+def degrees_of_freedom(variance: float, seeds: float, freedom: float, strict: bool = False) -> float:
     """Degrees of freedom of a variance of which a part is estimated from few seeds, and the rest from many images.
 
     Satterthwaite's are f · (variance / seeds)², if f are those of the seeds' part. For few seeds this is too many:
@@ -247,7 +262,8 @@ def degrees_of_freedom(variance: float, seeds: float, freedom: float) -> float:
         variance: all of it.
         seeds: the seeds' part.
         freedom: the degrees of freedom of this part.
+        strict: whether they are for one of several contrasts: half the exponent, see `Luck.strict_p`.
     """
     share = min(1.0, seeds / variance) if variance else 1.0
-    most = 1e9
-    return float(min(most, freedom * max(share, 1e-9) ** (-2 * freedom / (freedom + 1))))
+    exponent = (1 if strict else 2) * freedom / (freedom + 1)
+    return float(min(1e9, freedom * max(share, 1e-9) ** -exponent))

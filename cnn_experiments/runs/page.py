@@ -103,7 +103,7 @@ def _verdicts(comparison: "Comparison") -> list[str]:
         cells = [f"{html_row(row)[:-5]}<td>{bar}</td></tr>" for row, bar in zip(rows[1:], bars, strict=True)]
         text = (
             "Each interval holds the true difference of mean test accuracies with a chance of 95 %: the luck of the "
-            "test images and of the seeds is in it. p is corrected for the number of verdicts (Holm). The line is at 0."
+            "test images and of the seeds is in it. p is corrected for the number of pairs (Holm). The line is at 0."
         )
         parts += [html_table([*rows[0], ""], cells), f"<p>{text}</p>"]
         sentences = "".join(f"<li>{in_html(verdict.sentence())}</li>" for verdict in verdicts)

@@ -24,7 +24,7 @@ class Verdict:
         luck: the difference of their mean test accuracies, as a share, and how far it can be luck.
         p: how likely so large a difference is if there is none; of single runs, by the exact McNemar test.
         adjusted_p: the same, with Holm's correction for all verdicts made together.
-        together: how many these are.
+        together: how many these are: all pairs that could have been compared, where the best was picked from the data.
         images: how many test images each run had.
         circumstances: what differs besides the settings and may matter.
     """
@@ -57,6 +57,11 @@ class Verdict:
     def numbers(self) -> tuple[int, int]:
         """The number of runs of each."""
         return len(self.one.runs), len(self.other.runs)
+
+    @property
+    def strict_p(self) -> float:
+        """The p-value that is corrected if there are several verdicts."""
+        return self.p if max(self.numbers) == 1 else self.luck.strict_p
 
     def interval(self) -> str:
         """The difference in points of a hundred, with its 95 % interval: ``1.2 (0.6 to 1.9)``."""
@@ -129,8 +134,8 @@ def judge(configurations: Sequence[Configuration], baseline: Configuration | Non
 
     Args:
         configurations: the best first.
-        baseline: the one that all others are compared with; without it, the best is compared with each of the others,
-            and so is the best of those that were tested on other images.
+        baseline: the one that all others are compared with, which should be chosen before looking; without it, the
+            best is compared with each of the others, and so is the best of those that were tested on other images.
     """
     if len(configurations) < 2:
         return Verdicts([], [])
@@ -138,8 +143,12 @@ def judge(configurations: Sequence[Configuration], baseline: Configuration | Non
     verdicts = [
         verdict for first, *others in groups for verdict in _of_group(first, others, as_baseline=baseline is not None)
     ]
-    for place, adjusted in enumerate(holm([verdict.p for verdict in verdicts])):
-        verdicts[place] = replace(verdicts[place], adjusted_p=adjusted, together=len(verdicts))
+    # Which one is the best was found in the same data: any pair could have become a verdict.
+    pairs = sum(len(group) * (len(group) - 1) // 2 for group in groups)
+    tests = pairs if baseline is None else len(verdicts)
+    chances = [verdict.strict_p if tests > 1 else verdict.p for verdict in verdicts]
+    for place, adjusted in enumerate(holm(chances, tests)):
+        verdicts[place] = replace(verdicts[place], adjusted_p=adjusted, together=tests)
     return Verdicts(verdicts, left_out)
 
 
@@ -208,20 +217,22 @@ def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
     return min(1.0, float(2 * bdtr(min(first, second), first + second, 0.5)))
 
 
-def holm(chances: Sequence[float]) -> list[float]:
+def holm(chances: Sequence[float], tests: int | None = None) -> list[float]:
     """Holm's correction for several tests (Holm 1979, "A simple sequentially rejective multiple test procedure",
     Scandinavian Journal of Statistics 6, 65-70): the chance that any of them errs stays what it is for one.
 
     Args:
         chances: p-values.
+        tests: how many tests there could have been, if these were picked from them by their outcome.
 
     Returns:
         The corrected ones, in the same order.
     """
     corrected = [1.0] * len(chances)
+    number = len(chances) if tests is None else tests
     largest = 0.0
     for rank, place in enumerate(sorted(range(len(chances)), key=chances.__getitem__)):
-        largest = max(largest, min(1.0, (len(chances) - rank) * chances[place]))
+        largest = max(largest, min(1.0, (number - rank) * chances[place]))
         corrected[place] = largest
     return corrected
 
