@@ -91,10 +91,10 @@ def test_how_often_intervals_cover_sharply(runs: int) -> None:
                     luck = Luck(own_images=own, seeds=seeds, together=0.5 * paired)
                     found.append(shares(1000 if images < 10_000 else 300, (runs, runs), images, luck, paired))
         covered, alarms = np.array(found).T
-        assert 0.93 <= covered.mean() <= 0.97, (images, covered)
+        assert 0.93 <= covered.mean() <= 0.975, (images, covered)
         assert covered.min() >= 0.9, (images, covered)
         assert covered.max() <= 0.99, (images, covered)
-        assert alarms.mean() <= 0.05, (images, alarms)
+        assert alarms.mean() <= 0.055, (images, alarms)  # 5 %, and chance
 
 
 @pytest.mark.parametrize(
@@ -163,9 +163,9 @@ def test_parts_by_hand() -> None:
     assert found.images == pytest.approx((11 / 256 * 16 + 2 * 0.5) / 36, rel=0.05)
     # the answers less both means are ±1/8, thrice, and ±3/8: 2 (3/64 + 9/64) / 3 over 4 images and 2 runs
     single = 2 * (3 / 64 + 9 / 64) / 3 / 4 / 2
-    assert found.variance == pytest.approx(found.images - single + max(1 / 64, 0.4 * single), rel=1e-6)
-    assert found.freedom == pytest.approx(found.variance / found.seeds, rel=1e-6)  # the exponent is 1 with two seeds
-    assert found.few_freedom == pytest.approx((found.variance / found.seeds) ** 0.5, rel=1e-6)
+    assert found.variance == pytest.approx(found.images - single + max(1 / 64, 0.25 * single), rel=1e-6)
+    assert found.freedom == pytest.approx((found.variance / found.seeds) ** (2 / 2.25), rel=1e-6)  # with two seeds
+    assert found.few_freedom == pytest.approx((found.variance / found.seeds) ** (1 / 2.25), rel=1e-6)
     assert found.strict_p > found.p
 
 

@@ -301,7 +301,9 @@ def test_the_command_takes_plain_words(run_command, tmp_path: Path) -> None:
     assert outcome.status == 0, outcome.error
     assert [file.name for file in (tmp_path / "two").glob("comparison*")] == ["comparison.md"]
     assert "lenet5 dense=[8,0] is better than lenet5 dense=[8,1]" in outcome.out
-    assert run_command("compare", "baseline=b", "a", "b", "hydra.run.dir=three").status == 0
+    assert run_command("compare", "baseline=dense=[8,1]", "a", "b", "hydra.run.dir=three").status == 0
+    assert "cnn-compare [FOLDER ...]" in run_command("compare", "a", "--help").out
+    assert "runs:\n- a\n" in run_command("compare", "a", "--cfg", "job").out
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ DRAWS = 10_000
 SEED = 20070614  # of the draws: the same figures each time
 CONFIDENCE = 0.95
 # Where seeds seem to matter less than single answers, as chance has it with few seeds, this share of the latter counts.
-LEAST_SHARE = 0.4
+LEAST_SHARE = 0.25
 VALUES_AT_ONCE = 2**20  # random weights at a time, which bounds the memory, as does the next
 ANSWERS_AT_ONCE = 2**24  # images, times contrasts
 MOST_WEIGHTS = 2**28  # beyond 25,000 images that runs differ on, there are fewer draws, of which 1,000 would do
@@ -255,8 +255,8 @@ def degrees_of_freedom(variance: float, seeds: float, freedom: float, strict: bo
     """Degrees of freedom of a variance of which a part is estimated from few seeds, and the rest from many images.
 
     Satterthwaite's are f · (variance / seeds)², if f are those of the seeds' part. For few seeds this is too many:
-    where the seeds' part comes out small by chance, its share of the variance does too. With the exponent 2f / (f + 1)
-    instead of 2, intervals also cover with two and three seeds; for many seeds it is almost 2.
+    where the seeds' part comes out small by chance, its share of the variance does too. With the exponent 2f / (f +
+    1.25) instead of 2, intervals also cover with two and three seeds; for many seeds it is almost 2.
 
     Args:
         variance: all of it.
@@ -265,5 +265,5 @@ def degrees_of_freedom(variance: float, seeds: float, freedom: float, strict: bo
         strict: whether they are for one of several contrasts: half the exponent, see `Luck.strict_p`.
     """
     share = min(1.0, seeds / variance) if variance else 1.0
-    exponent = (1 if strict else 2) * freedom / (freedom + 1)
+    exponent = (1 if strict else 2) * freedom / (freedom + 1.25)
     return float(min(1e9, freedom * max(share, 1e-9) ** -exponent))

@@ -25,7 +25,7 @@ thead th { border-bottom: 2px solid #888; }
 .swatch { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
 .warning { background: #fff4d6; border-left: 4px solid #e0a800; padding: .4rem .8rem; margin: .4rem 0; }
 .charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 1rem; }
-.charts svg { width: 100%; height: auto; }
+.charts svg { width: 100%; max-width: 44rem; height: auto; }
 .matrices { display: flex; flex-wrap: wrap; gap: 1.5rem; }
 .matrices td, .matrices th { padding: .25rem .45rem; border: 1px solid #eee; min-width: 0; text-align: center; }
 figure { margin: 0; min-width: 0; max-width: 100%; } figcaption { max-width: 28rem; margin-bottom: .4rem; }
