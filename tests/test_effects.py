@@ -149,6 +149,20 @@ def test_a_search_without_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert len(charts(as_html(comparison))) == 7 + 3
 
 
+def test_a_search_with_values_of_any_kind(tmp_path: Path) -> None:
+    write_record(tmp_path, ["seed=1"], ["sweeper=optuna"], {"trials": 8, "seed": 1})
+    odd = [float("inf"), float("nan"), 1e300, "x" * 500, None, [1, [2]], True, -5]
+    for number, value in enumerate(odd):
+        write_run(tmp_path / str(number), 0.9, model__odd=value, model__units=number, model__name_of="$a$" * number)
+    comparison = compare(tmp_path)  # all runs are as accurate: nothing mattered, or nobody can tell
+    assert comparison.search.values["model.units"]
+    assert all(0 <= share <= 1 for share in comparison.search.importances.values()) or comparison.search.problem
+    page = as_html(comparison)
+    ElementTree.fromstring(re.sub(r"<(meta[^>]*)>", r"<\1/>", page.removeprefix("<!doctype html>")))
+    json.loads(comparison.to_json(), parse_constant=pytest.fail)
+    assert str(comparison)
+
+
 def test_what_is_no_search(tmp_path: Path) -> None:
     write_search(tmp_path / "few", 4)
     assert compare(tmp_path / "few").search is None

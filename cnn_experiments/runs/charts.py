@@ -12,7 +12,9 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatt
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.effects import Effect
 from cnn_experiments.runs.formats import as_typed, in_picture
+from cnn_experiments.runs.search import is_number
 
+MOST_NAMES = 20  # beside each other below a chart
 MOST_POINTS = 100_000  # of a chart; of more, each second, third … is drawn
 LARGEST = 1e38  # no loss in single precision is larger, and matplotlib can compute with it
 
@@ -95,7 +97,7 @@ def effects(found: list[Effect]) -> str:
 def scatter(key: str, values: list[Any], accuracies: list[float]) -> str:
     """Validation accuracy of each run against its value of a setting; values that are no numbers stand side by side."""
     chart, axes = _new_chart(f"val/accuracy against {in_picture(key)}")
-    if all(type(value) in (int, float) for value in values):
+    if all(map(is_number, values)):
         axes.scatter(values, accuracies, s=20, alpha=0.8)
         if _spread([float(value) for value in values]):
             axes.set_xscale("log")
@@ -104,7 +106,8 @@ def scatter(key: str, values: list[Any], accuracies: list[float]) -> str:
         names = [as_typed(key, value) for value in values]
         places = list(dict.fromkeys(names))
         axes.scatter([places.index(name) for name in names], accuracies, s=20, alpha=0.8)
-        axes.set_xticks(range(len(places)), [in_picture(name, 12) for name in places], fontsize=7)
+        if len(places) <= MOST_NAMES:
+            axes.set_xticks(range(len(places)), [in_picture(name, 12) for name in places], fontsize=7)
     axes.set(xlabel=in_picture(key), ylabel="val/accuracy")
     return _as_svg(chart)
 

@@ -92,7 +92,7 @@ def why_not(one: Configuration, other: Configuration) -> str:
             sets = [run.test_set for run in configuration.runs]
         except (OSError, UserError) as error:
             return f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else str(error)
-        if len(set(sets)) > 1 and (len({number for _, number, _ in sets}) > 1 or len(configuration.seeds) < len(sets)):
+        if len({number for _, number, _ in sets}) > 1 or 1 < len(set(sets)) < len(sets):
             return f"the runs of {configuration.label} were not tested on the same images"
     if test_sets(one) != test_sets(other):
         if has_own_images(one) or has_own_images(other):

@@ -17,6 +17,7 @@ from cnn_experiments.runs.sweep import RECORD, read_record
 
 FEWEST_TRIALS = 5
 MOST_KEYS = 20
+LARGEST = 1e30  # of a value that counts as a number
 DEEPEST = 4  # a run lies so many folders below its sweep's at most
 NEEDS = "how much each setting mattered: this needs the extra optuna: pip install 'cnn_experiments[optuna]'"
 
@@ -52,7 +53,10 @@ def search_of(configurations: Sequence[Configuration]) -> Search | None:
         return None
     if find_spec("optuna") is None or find_spec("sklearn") is None:
         return Search(values, accuracies, {}, NEEDS)
-    return Search(values, accuracies, importances(values, accuracies), "")
+    try:
+        return Search(values, accuracies, importances(values, accuracies), "")
+    except (ImportError, ArithmeticError, AttributeError, RuntimeError, TypeError, ValueError) as error:
+        return Search(values, accuracies, {}, f"how much each setting mattered: optuna cannot tell ({error})")
 
 
 def _search_folder(directory: Path) -> Path | None:
@@ -101,9 +105,14 @@ def importances(values: dict[str, list[Any]], accuracies: list[float]) -> dict[s
     return {key: float(share) for key, share in found.items()}
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is a number that can be drawn and computed with."""
+    return type(value) in (int, float) and abs(value) < LARGEST
+
+
 def _as_numbers(values: list[Any]) -> list[Any]:
     """Numbers as floats; anything else as text."""
-    if all(type(value) in (int, float) for value in values):
+    if all(map(is_number, values)):
         return [float(value) for value in values]
     return [json.dumps(value) for value in values]
 
