@@ -61,9 +61,10 @@ def array_of(content: bytes) -> NDArray[Any]:
     source = io.BytesIO(content)
     if np.lib.format.read_magic(source) != (1, 0):
         raise ValueError("another version of numpy's format")
-    shape, _, kind = np.lib.format.read_array_header_1_0(source)
-    if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - source.tell():
+    shape, by_columns, kind = np.lib.format.read_array_header_1_0(source)
+    start, number = source.tell(), math.prod(shape)
+    if kind.hasobject or number * kind.itemsize != len(content) - start:
         raise ValueError("an array of another size than it says")
-    source.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(source, allow_pickle=False)
+    values = np.frombuffer(content, kind, number, start) if number else np.empty(0, kind)
+    array: NDArray[Any] = values.reshape(shape, order="F" if by_columns else "C").copy()
     return array
