@@ -7,14 +7,17 @@ import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparison import Comparison, compare
+from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.runs.formats import as_typed, duration, in_markdown, in_units
 from cnn_experiments.runs.page import MOST_CURVES, as_html
 from cnn_experiments.runs.tables import as_markdown, print_comparison
@@ -42,9 +45,13 @@ def write_run(
     experiment: str | None = None,
     overrides: list[str] | None = None,
     metrics: dict[str, Any] | None = None,
+    right: Sequence[bool] | None = None,
     **settings: Any,
 ) -> None:
-    """A completed run, as cnn-train would have left it; double underscores in settings stand for dots."""
+    """A completed run, as cnn-train would have left it; double underscores in settings stand for dots.
+
+    `right` says which test images it classified correctly, and gives the accuracy; without it, that is not on record.
+    """
     directory.mkdir(parents=True)
     config = {
         "seed": seed,
@@ -69,10 +76,14 @@ def write_run(
         "confusion": {"classes": ["cat", "dog"], "test": [[8, 2], [1, 9]]},
         "val/accuracy": None if history is None else 0.95,
         "test/accuracy": accuracy,
+        **({} if right is None else {"test/accuracy": sum(right) / len(right)}),
         **({} if overrides is None else {"overrides": overrides}),
         **(metrics or {}),
     }
     (directory / "metrics.json").write_text(json.dumps(figures))
+    if right is not None:
+        truth = np.arange(len(right)) % 10
+        RunDirectory(directory).write_predictions(truth, np.where(right, truth, 10), np.where(right, 0.9, 0.1))
     if experiment is not None:
         (directory / ".hydra").mkdir()
         (directory / ".hydra" / "overrides.yaml").write_text(f"- experiment={experiment}\n- seed={seed}\n")

@@ -1,5 +1,7 @@
 """What a comparison does with run folders that may hold anything: never a traceback, a hang or unbounded memory."""
 
+import io
+import itertools
 import json
 import os
 import re
@@ -8,10 +10,12 @@ import subprocess
 import sys
 import time
 import xml.etree.ElementTree as ElementTree
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import yaml
 from hypothesis import HealthCheck, Phase, given, settings
@@ -435,6 +439,97 @@ for file in write_comparison(comparison, Path({str(tmp_path)!r})):
     subprocess.run([sys.executable, "-c", program], check=True, timeout=250)
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 2_000_000  # KiB
     assert time.monotonic() - began < 200
+
+
+def packed(directory: Path, kind: int = zipfile.ZIP_DEFLATED, **members: bytes) -> None:
+    with zipfile.ZipFile(directory / "test_predictions.npz", "w", kind) as archive:
+        for name, content in members.items():
+            archive.writestr(f"{name}.npy", content)
+
+
+def as_npy(array: Any) -> bytes:
+    content = io.BytesIO()
+    np.save(content, np.asarray(array), allow_pickle=True)
+    return content.getvalue()
+
+
+class Harm:
+    def __reduce__(self) -> Any:
+        return os.system, ("touch harm",)
+
+
+GOOD = as_npy(np.arange(1000) % 10)
+HOSTILE_PREDICTIONS = {
+    "nothing": lambda run: (run / "test_predictions.npz").write_bytes(b""),
+    "no archive": lambda run: (run / "test_predictions.npz").write_bytes(b"PK" * 100),
+    "half": lambda run: (run / "test_predictions.npz").write_bytes((run / "test_predictions.npz").read_bytes()[:300]),
+    "one array": lambda run: packed(run, labels=GOOD),
+    "no array": lambda run: packed(run, labels=GOOD, predictions=b"x" * 100),
+    "objects": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.array([Harm()] * 1000, object))),
+    "text": lambda run: packed(run, labels=GOOD, predictions=as_npy(["a"] * 1000)),
+    "fractions": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(1000))),
+    "other shapes": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros((1000, 2), int))),
+    "other numbers": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(999, int))),
+    "no images": lambda run: packed(run, labels=as_npy(np.zeros(0, int)), predictions=as_npy(np.zeros(0, int))),
+    "other predictions": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(1000, int))),
+    "bomb": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(2**26, np.int8))),
+    "lies": lambda run: packed(run, labels=GOOD, predictions=GOOD.replace(b"(1000,)", b"(9**9,)")),
+    "lzma": lambda run: packed(run, zipfile.ZIP_LZMA, labels=GOOD, predictions=GOOD),
+    "pipe": lambda run: ((run / "test_predictions.npz").unlink(), os.mkfifo(run / "test_predictions.npz")),
+    "device": lambda run: (
+        (run / "test_predictions.npz").unlink(),
+        (run / "test_predictions.npz").symlink_to("/dev/zero"),
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_PREDICTIONS)
+def test_predictions_that_no_run_writes_leave_it_out_of_verdicts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for number, name in enumerate(("a", "b", "odd")):
+        right = np.arange(1000) >= 30 * number
+        write_run(tmp_path / "runs" / name, right=right, model__init=name)
+    HOSTILE_PREDICTIONS[kind](tmp_path / "runs" / "odd")
+    comparison = compare("runs")
+    assert len(comparison.configurations) == 3
+    assert [verdict.other.label for verdict in comparison.judged.verdicts] == ["lenet5 init=b"]
+    ((label, reason),) = comparison.judged.left_out
+    assert label == "lenet5 init=odd"
+    assert len(reason) < 300
+    assert not Path("harm").exists()
+    check_harmless(comparison)
+    check_page(comparison)
+
+
+def test_verdicts_and_effects_on_text_that_would_become_something_else(tmp_path: Path) -> None:
+    for number, (name, dropout) in enumerate(itertools.product((HOSTILE_TEXT[:-20], "b"), (0.0, 0.5))):
+        write_run(
+            tmp_path / str(number),
+            right=np.arange(1000) >= 30 * number,
+            model__init=name.replace("\udce9", ""),
+            model__dropout=dropout,
+            metrics={"device": HOSTILE_TEXT + str(number), "versions": {"torch": HOSTILE_TEXT, "x": 5}, "commit": name},
+        )
+    comparison = compare(tmp_path)
+    assert len(comparison.judged.verdicts) == 3
+    check_page(comparison)
+    notebook = comparison._repr_html_()
+    ElementTree.fromstring(f"<div>{notebook}</div>")
+    for text in (notebook, str(comparison), as_markdown(comparison), comparison.to_csv(), comparison.to_json()):
+        assert not CONTROLS.search(text.replace("\r\n", "\n"))
+        text.encode()
+
+
+@pytest.mark.parametrize("versions", [5, "x", [], {"torch": []}, {"torch": {"a": 1}}])
+def test_versions_and_commits_that_no_run_writes(tmp_path: Path, versions: Any) -> None:
+    for number in range(2):
+        metrics = {"versions": versions, "commit": [versions, number], "precision": "x"}
+        write_run(tmp_path / str(number), right=np.arange(1000) >= 40 * number, model__units=number, metrics=metrics)
+    comparison = compare(tmp_path)
+    assert len(comparison.judged.verdicts) == 1
+    check_harmless(comparison)
 
 
 def test_runs_is_no_folder(run_command, tmp_path: Path) -> None:

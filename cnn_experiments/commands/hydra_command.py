@@ -173,7 +173,7 @@ def print_help(config_name: str, words: list[str]) -> None:
     Raises:
         HydraException: a word is wrong.
     """
-    config = compose(config_name, [word for word in words if not word.startswith("-")])
+    config = compose(config_name, [word for word in words if "=" in word or word.startswith("~")])
     template = OmegaConf.to_container(config.hydra.help)["template"]  # type: ignore[call-overload,index]
     config.pop("hydra")
     folders = sorted(folder for folder in CONFIG_DIRECTORY.iterdir() if folder.is_dir() and folder.name != "hydra")

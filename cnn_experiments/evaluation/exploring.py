@@ -1,6 +1,5 @@
 """What the page of `cnn-explore` shows of a run."""
 
-import zipfile
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -16,7 +15,7 @@ from cnn_experiments.datamodules.in_memory import ImagesInMemory
 from cnn_experiments.datamodules.mnist import DIGIT_SIDE, MNIST
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer.subject import CARRIED_RUN, Recorded, Subject, TestImages
-from cnn_experiments.inspection.exciting_images import array_of
+from cnn_experiments.runs.arrays import DAMAGED, read_arrays
 from cnn_experiments.runs.directory import shown
 from cnn_experiments.settings.containers import flatten
 
@@ -26,7 +25,6 @@ if TYPE_CHECKING:
 
 CARRIED_IMAGES = "digits.npz"  # a few test images that a run directory may hold: images, labels, index
 MOST_BYTES = 2**28  # of such a file and of recorded predictions, packed or unpacked
-DAMAGED = (OSError, ValueError, KeyError, EOFError, NotImplementedError, RuntimeError, zipfile.BadZipFile)
 
 
 def start(runs: Sequence["Run"], port: int, open_browser: bool) -> "Server":
@@ -110,7 +108,7 @@ def _tests_of(run: "Run", data: ImageData) -> tuple[TestImages | None, str]:
     if isinstance(data, MNIST) and carried.is_file():
         try:
             return _carried_digits(carried, data, recorded), ""
-        except (UserError, *DAMAGED) as error:
+        except DAMAGED as error:
             reason = f"{shown(carried)} holds no digits ({error})"
     return None, f"{reason}."
 
@@ -121,7 +119,7 @@ def _carried_digits(file: Path, data: MNIST, recorded: tuple[NDArray[Any], Recor
     Raises:
         ValueError, KeyError and others of `DAMAGED`: the file holds something else.
     """
-    arrays = read_arrays(file, ("images", "labels", "index"))
+    arrays = read_arrays(file, ("images", "labels", "index"), MOST_BYTES)
     images, labels, index = (arrays[name] for name in ("images", "labels", "index"))
     number = len(labels) if labels.ndim == 1 else -1
     if images.dtype != np.uint8 or images.shape != (number, DIGIT_SIDE, DIGIT_SIDE) or index.shape != (number,):
@@ -143,7 +141,7 @@ def _carried_digits(file: Path, data: MNIST, recorded: tuple[NDArray[Any], Recor
 def _recorded_of(file: Path) -> tuple[NDArray[Any], Recorded] | None:
     """The classes of the test images and what the run recorded of each; None where there is no sound record."""
     try:
-        arrays = read_arrays(file, ("labels", "predictions", "scores"))
+        arrays = read_arrays(file, ("labels", "predictions", "scores"), MOST_BYTES)
     except DAMAGED:
         return None
     labels, predictions, scores = (arrays[name] for name in ("labels", "predictions", "scores"))
@@ -156,22 +154,3 @@ def _recorded_of(file: Path) -> tuple[NDArray[Any], Recorded] | None:
 def _of_these(recorded: tuple[NDArray[Any], Recorded] | None, labels: NDArray[Any]) -> Recorded | None:
     """What was recorded, if it is about these images: of others, the classes would differ."""
     return recorded[1] if recorded is not None and np.array_equal(recorded[0], labels) else None
-
-
-def read_arrays(file: Path, names: tuple[str, ...]) -> dict[str, NDArray[Any]]:
-    """The arrays of an .npz file, which may come from anybody.
-
-    Raises:
-        OSError, ValueError, KeyError and others of `DAMAGED`: the file is missing, too large, or holds something else.
-    """
-    if not file.is_file() or file.stat().st_size > MOST_BYTES:
-        raise ValueError("no such file, or too large")
-    arrays = {}
-    with zipfile.ZipFile(file) as archive:
-        for name in names:
-            member = archive.getinfo(f"{name}.npy")
-            if member.file_size > MOST_BYTES:
-                raise ValueError("too large")
-            with archive.open(member) as packed:  # reads no more than the size that it says
-                arrays[name] = array_of(packed.read(MOST_BYTES))
-    return arrays

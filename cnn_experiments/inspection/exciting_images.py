@@ -3,9 +3,7 @@
 import hashlib
 import io
 import json
-import math
 import zipfile
-import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.inspection.layer_outputs import evaluation_mode, named_layers, watching
 from cnn_experiments.inspection.progress import Progress
 from cnn_experiments.runs import files
+from cnn_experiments.runs.arrays import DAMAGED, array_of
 
 NUMBER = 9  # images of each map
 VALUES_AT_ONCE = 2**20  # of network input: 1,024 images of MNIST, or 27 of 112 pixels
@@ -27,17 +26,6 @@ VALUES_AT_ONCE = 2**20  # of network input: 1,024 images of MNIST, or 27 of 112 
 MOST_BYTES = 2**26  # of a file, packed or unpacked; GoogLeNet's has 2 MB unpacked
 MOST_LAYERS, MOST_LETTERS = 10_000, 1_000  # in a file: layers, and letters of a name
 MEMBERS = {"images": "<i4", "places": "<i4", "values": "<f4"}  # arrays in a file; and ``described``, which is JSON
-# What reading something else raises: numpy's and json's errors, and zipfile's.
-DAMAGED = (
-    ValueError,
-    OSError,
-    EOFError,
-    NotImplementedError,
-    RecursionError,
-    RuntimeError,
-    zipfile.BadZipFile,
-    zlib.error,
-)
 
 
 @dataclass(frozen=True)
@@ -204,23 +192,6 @@ def unpacked(content: bytes) -> dict[str, NDArray[Any]]:
             with archive.open(member) as packed:  # reads no more than the size that it says
                 arrays[member.filename.removesuffix(".npy")] = array_of(packed.read(MOST_BYTES))
     return arrays
-
-
-def array_of(content: bytes) -> NDArray[Any]:
-    """The array of an .npy, whose header must name as many bytes as there are, before any memory is taken for them.
-
-    Raises:
-        ValueError: it is none, or holds Python objects.
-    """
-    source = io.BytesIO(content)
-    if np.lib.format.read_magic(source) != (1, 0):
-        raise ValueError("another version of numpy's format")
-    shape, _, kind = np.lib.format.read_array_header_1_0(source)
-    if kind.hasobject or math.prod(shape) * kind.itemsize != len(content) - source.tell():
-        raise ValueError("an array of another size than it says")
-    source.seek(0)
-    array: NDArray[Any] = np.lib.format.read_array(source, allow_pickle=False)
-    return array
 
 
 def described_layers(text: bytes, made_of: str) -> dict[str, tuple[int, int, int]] | None:

@@ -9,8 +9,12 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullFormatter, StrMethodFormatter
 
-from cnn_experiments.runs.comparison import Configuration
+from cnn_experiments.runs.configuration import Configuration
+from cnn_experiments.runs.effects import Effect
+from cnn_experiments.runs.formats import as_typed, in_picture
+from cnn_experiments.runs.search import is_number
 
+MOST_NAMES = 20  # beside each other below a chart
 MOST_POINTS = 100_000  # of a chart; of more, each second, third … is drawn
 LARGEST = 1e38  # no loss in single precision is larger, and matplotlib can compute with it
 
@@ -76,10 +80,48 @@ def against(configurations: list[Configuration], colours: list[str], cost: str, 
     return _as_svg(chart)
 
 
-def _new_chart(title: str) -> tuple[Figure, Any]:
-    """An empty chart. Its margins are fixed, since fitting them to the text would take drawing it twice."""
-    chart = Figure(figsize=(5.2, 3.6))
-    axes = chart.add_axes((0.14, 0.14, 0.83, 0.77))
+def effects(found: list[Effect]) -> str:
+    """A line for each effect, as long as its 95 % interval; those that can be luck are grey."""
+    chart, axes = _new_chart("change of test accuracy, in points", height=1.2 + 0.28 * len(found), left=0.5)
+    for place, effect in enumerate(reversed(found)):
+        colour = "tab:blue" if effect.is_one else "grey"
+        ends = [100 * effect.luck.low, 100 * effect.luck.high]
+        axes.plot(ends, [place, place], color=colour, linewidth=2)
+        axes.plot([100 * effect.luck.value], [place], color=colour, marker="o", markersize=5)
+    axes.axvline(0, color="black", linewidth=0.8)
+    axes.set_yticks(range(len(found)), [in_picture(effect.name, 60) for effect in reversed(found)], fontsize=7)
+    axes.set_ylim(-0.7, len(found) - 0.3)
+    return _as_svg(chart)
+
+
+def scatter(key: str, values: list[Any], accuracies: list[float]) -> str:
+    """Validation accuracy of each run against its value of a setting; values that are no numbers stand side by side."""
+    chart, axes = _new_chart(f"val/accuracy against {in_picture(key)}")
+    if all(map(is_number, values)):
+        axes.scatter(values, accuracies, s=20, alpha=0.8)
+        if _spread([float(value) for value in values]):
+            axes.set_xscale("log")
+            _number_powers(axes.xaxis)
+    else:
+        names = [as_typed(key, value) for value in values]
+        places = list(dict.fromkeys(names))
+        axes.scatter([places.index(name) for name in names], accuracies, s=20, alpha=0.8)
+        if len(places) <= MOST_NAMES:
+            axes.set_xticks(range(len(places)), [in_picture(name, 12) for name in places], fontsize=7)
+    axes.set(xlabel=in_picture(key), ylabel="val/accuracy")
+    return _as_svg(chart)
+
+
+def _new_chart(title: str, height: float = 3.6, left: float = 0.14) -> tuple[Figure, Any]:
+    """An empty chart. Its margins are fixed, since fitting them to the text would take drawing it twice.
+
+    Args:
+        title: its title.
+        height: in inches; the width is 5.2.
+        left: share of the width that the names on the left have.
+    """
+    chart = Figure(figsize=(5.2, height))
+    axes = chart.add_axes((left, 0.5 / height, 0.97 - left, 1 - 0.83 / height))
     axes.set_title(title, fontsize=11)
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

@@ -4,16 +4,23 @@ import glob
 import importlib
 import json
 import os
-import statistics
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs.comparable import incomparable
+from cnn_experiments.runs.configuration import Configuration, differing_keys, grouped
+from cnn_experiments.runs.effects import HEADING as EFFECT_HEADING
+from cnn_experiments.runs.effects import Effect, effects_of
 from cnn_experiments.runs.finished import FIGURES, FinishedRun, read_run, run_directories
 from cnn_experiments.runs.formats import (
+    all_of,
+    as_cell,
+    as_csv,
     as_typed,
     cut,
     duration,
@@ -23,97 +30,19 @@ from cnn_experiments.runs.formats import (
     in_html,
     in_units,
     printable,
-    some_of,
     terminal_table,
+    without_infinite,
 )
 from cnn_experiments.runs.records import read_json
+from cnn_experiments.runs.search import Search, search_of
+from cnn_experiments.runs.verdicts import Verdict, Verdicts, chosen, judge
 
-# Settings under which figures do not compare: which images are learned from and tested on, and for how long.
-CONDITIONS = {
-    "data": (
-        "datamodule.name",
-        "datamodule.source",
-        "datamodule.class_names",
-        "datamodule.largest_side",
-        "datamodule.smallest_side",
-        "datamodule.drop_mislabelled",
-    ),
-    "split": ("datamodule.test_size", "datamodule.validation_size"),
-    "limit": (
-        "datamodule.limit",
-        "trainer.limit_train_batches",
-        "trainer.limit_val_batches",
-        "trainer.limit_test_batches",
-        "trainer.overfit_batches",
-    ),
-    "budget": ("trainer.max_epochs", "trainer.max_steps", "trainer.max_time"),
-}
-# The conditions that choose the images.
-IMAGES = ("data", "split", "limit")
-# What follows from other settings and would only repeat them.
-REPEATED = {
-    "datamodule._target_",
-    "datamodule.channels",
-    "datamodule.image_size",
-    "datamodule.num_classes",
-    "model._target_",
-    "model.in_channels",
-    "model.num_classes",
-}
+VERDICT = ("against", "difference", "difference_low", "difference_high", "p")  # columns of `Comparison.to_pandas`
+EFFECTS = "What each setting changes, on average over the others"
+IMPORTANCES = "How much each setting mattered for the validation accuracy"
+MOST_VERDICTS = 20  # that are printed as sentences
 MOST_SETTINGS = 20  # configurations whose settings are listed side by side
-LONGEST_LABEL = LONGEST_REASON = 1000  # characters
-
-
-@dataclass
-class Configuration:
-    """Completed runs that differ only in their seed.
-
-    Args:
-        runs: at least one.
-        label: distinguishes it from the others in a comparison.
-    """
-
-    runs: list[FinishedRun]
-    label: str = ""
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Its settings, by dotted keys."""
-        return self.runs[0].settings
-
-    @property
-    def name(self) -> str:
-        """The preset, or the model."""
-        return self.runs[0].name
-
-    @property
-    def seeds(self) -> list[Any]:
-        """The distinct seeds, in order."""
-        return sorted({run.metrics.get("seed") for run in self.runs}, key=str)
-
-    def _values(self, name: str) -> list[float]:
-        """A figure of each run; empty if a run lacks it."""
-        values = [run.metrics[name] for run in self.runs if run.metrics.get(name) is not None]
-        return values if len(values) == len(self.runs) else []
-
-    def mean(self, name: str) -> float | None:
-        """Mean of a figure over the runs; None if a run lacks it."""
-        values = self._values(name)
-        return statistics.fmean(values) if values else None
-
-    def std(self, name: str) -> float | None:
-        """Sample standard deviation of a figure over the runs; None if there is only one, or one lacks it."""
-        values = self._values(name)
-        return statistics.stdev(values) if len(values) > 1 else None
-
-    def seconds_to(self, accuracy: float) -> float:
-        """Median over the runs; infinity if half of them never reached the accuracy."""
-        return statistics.median_high([run.seconds_to(accuracy) for run in self.runs])
-
-    def rank(self) -> tuple[float, float]:
-        """The sorting key of configurations: test accuracy, then validation accuracy."""
-        test, validation = self.mean("test/accuracy"), self.mean("val/accuracy")
-        return -1 if test is None else test, -1 if validation is None else validation
+LONGEST_REASON = 1000  # characters
 
 
 @dataclass
@@ -127,6 +56,7 @@ class Comparison:
         others: runs that did not complete: directory, status, reason.
         warnings: why figures are not comparable.
         copies: directories that were not counted, each with the one whose copy it is.
+        baseline: the configuration that all others are compared with; None for the best.
     """
 
     paths: list[Path]
@@ -135,6 +65,22 @@ class Comparison:
     others: list[tuple[Path, str, str]] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     copies: list[tuple[Path, Path]] = field(default_factory=list)
+    baseline: Configuration | None = None
+
+    @cached_property
+    def judged(self) -> Verdicts:
+        """Whether configurations are better than others, or whether it can be luck; computed when first asked for."""
+        return judge(self.configurations, self.baseline)
+
+    @cached_property
+    def effects(self) -> list[Effect]:
+        """What each setting changes, if the configurations are a full grid; computed when first asked for."""
+        return effects_of(self.configurations)
+
+    @cached_property
+    def search(self) -> Search | None:
+        """How much each setting mattered, if the runs are those of a search; computed when first asked for."""
+        return search_of(self.configurations)
 
     @property
     def title(self) -> str:
@@ -193,9 +139,40 @@ class Comparison:
         ]
         return [["setting", *(configuration.label for configuration in best)], *rows]
 
+    def verdict_rows(self) -> list[list[str]]:
+        """A heading, and a row for each verdict; empty if there is none."""
+        if not self.judged.verdicts:
+            return []
+        heading = ["compared", "with", "difference in points (95 % interval)", "p", "verdict"]
+        return [heading, *map(_verdict_row, self.judged.verdicts)]
+
+    def effect_rows(self) -> list[list[str]]:
+        """A heading, and a row for each effect; empty if there is none."""
+        return [EFFECT_HEADING, *(effect.row() for effect in self.effects)] if self.effects else []
+
+    def importance_rows(self) -> list[list[str]]:
+        """A heading, and a row for each setting of a search, with its share in the differences; empty if unknown."""
+        if self.search is None or not self.search.importances:
+            return []
+        shares = self.search.importances.items()
+        return [["setting", "importance"], *([key, f"{share:.2f}"] for key, share in shares)]
+
+    def verdict_notes(self, most: int = MOST_VERDICTS) -> list[str]:
+        """A line for each verdict, and for each configuration that there is none on."""
+        lines = [verdict.sentence() for verdict in self.judged.verdicts]
+        if len(lines) > most:
+            lines[most:] = [f"{len(lines) - most} more verdicts are in comparison.html"]
+        labels: dict[str, list[str]] = defaultdict(list)
+        for label, why in self.judged.left_out:
+            labels[why].append(label)
+        missing = [f"no verdict on {all_of(names)}: {why}" for why, names in labels.items()]
+        problem = self.search.problem if self.search else ""
+        return [*lines, *missing, *filter(None, [problem])]
+
     def notes(self) -> list[str]:
-        """A line for each reason why figures are not comparable, and for each run that is not in the table."""
+        """A line for each verdict, each reason why figures do not compare, and each run that is not in the table."""
         lines = [
+            *self.verdict_notes(),
             *(f"Careful, {warning}" for warning in self.warnings),
             *(
                 f"{status}: {directory}" + (f" ({' '.join(reason.split())})" if reason else "")
@@ -205,8 +182,45 @@ class Comparison:
         ]
         return [printable(line) for line in lines]
 
+    def _table(self) -> tuple[list[str], list[list[Any]]]:
+        """A heading, and a row for each completed run: what `to_pandas` has."""
+        keys = differing_keys(self.configurations)
+        verdicts = {
+            id(one): verdict
+            for verdict in self.judged.verdicts
+            for one in (verdict.one, verdict.other)
+            if one is not self._reference(verdict)
+        }
+        heading = ["configuration", "seed", "directory", *FIGURES, *VERDICT, *keys]
+        rows = []
+        for configuration in self.configurations:
+            verdict = verdicts.get(id(configuration))
+            judged = [None] * len(VERDICT) if verdict is None else self._against(verdict)
+            for run in configuration.runs:
+                figures = [run.metrics.get(name) for name in FIGURES]
+                settings = [run.settings.get(key) for key in keys]
+                rows.append(
+                    [configuration.label, run.metrics.get("seed"), str(run.directory), *figures, *judged, *settings]
+                )
+        return heading, rows
+
+    def _reference(self, verdict: Verdict) -> Configuration:
+        """The configuration that others are compared with: the baseline, or the best."""
+        return verdict.one if self.baseline is None else verdict.other
+
+    def _against(self, verdict: Verdict) -> list[Any]:
+        """The values of `VERDICT`: the difference is how much better this configuration is than the one named."""
+        reference = self._reference(verdict).label
+        low, value, high = verdict.low, verdict.luck.value, verdict.high
+        if self.baseline is None:
+            low, value, high = -high, -value, -low
+        return [reference, value, low, high, verdict.adjusted_p]
+
     def to_pandas(self) -> Any:
-        """A row for each completed run: configuration, seed, directory, figures, and the settings that differ.
+        """A row for each completed run: configuration, seed, directory, figures, verdict, and the settings that differ.
+
+        The verdict is that on its configuration: ``against`` which one, the ``difference`` of mean test accuracies with
+        its 95 % interval (``difference_low``, ``difference_high``), and ``p``, corrected for the number of verdicts.
 
         Returns:
             A ``pandas.DataFrame``.
@@ -218,19 +232,53 @@ class Comparison:
             pandas = importlib.import_module("pandas")
         except ImportError as error:
             raise ImportError("to_pandas needs pandas, which is not installed: pip install pandas") from error
-        keys = differing_keys(self.configurations)
-        rows = [
-            {
-                "configuration": configuration.label,
-                "seed": run.metrics.get("seed"),
-                "directory": str(run.directory),
-                **{name: run.metrics.get(name) for name in FIGURES},
-                **{key: run.settings.get(key) for key in keys},
-            }
-            for configuration in self.configurations
-            for run in configuration.runs
-        ]
-        return pandas.DataFrame(rows, columns=["configuration", "seed", "directory", *FIGURES, *keys])
+        heading, rows = self._table()
+        return pandas.DataFrame(rows, columns=heading)
+
+    def to_csv(self) -> str:
+        """The rows of `to_pandas` as CSV. A spreadsheet that opens it takes none of its text for a formula."""
+        heading, rows = self._table()
+        return as_csv(heading, [[as_cell(value) for value in row] for row in rows])
+
+    def to_json(self) -> str:
+        """Everything of the comparison as JSON: runs, verdicts, warnings, and what is not in the table."""
+        heading, rows = self._table()
+        content = {
+            "title": self.title,
+            "runs": [dict(zip(heading, row, strict=True)) for row in rows],
+            "verdicts": [_as_record(verdict) for verdict in self.judged.verdicts],
+            "effects": [
+                {
+                    "changes": [{"key": key, "from": before, "to": after} for key, after, before in effect.changes],
+                    "difference": effect.luck.value,
+                    "difference_low": effect.luck.low,
+                    "difference_high": effect.luck.high,
+                    "p_corrected": effect.adjusted_p,
+                }
+                for effect in self.effects
+            ],
+            "importances": self.search.importances if self.search else {},
+            "no_verdict": [{"configuration": label, "reason": why} for label, why in self.judged.left_out],
+            "warnings": self.warnings,
+            "others": [
+                {"directory": str(directory), "status": status, "reason": reason}
+                for directory, status, reason in self.others
+            ],
+            "copies": [{"directory": str(copy), "copy_of": str(original)} for copy, original in self.copies],
+        }
+        return json.dumps(without_infinite(content), indent=2) + "\n"
+
+    def to_markdown(self) -> str:
+        """The comparison as Markdown."""
+        from cnn_experiments.runs.tables import as_markdown
+
+        return as_markdown(self)
+
+    def to_html(self) -> str:
+        """The comparison as one page that works offline."""
+        from cnn_experiments.runs.page import as_html
+
+        return as_html(self)
 
     def __str__(self) -> str:
         """The table as the terminal shows it, then the notes."""
@@ -238,26 +286,42 @@ class Comparison:
 
         console = Console(width=150, color_system=None)
         with console.capture() as captured:
-            if self.configurations:
-                console.print(terminal_table(f"{self.title}, the best first", [self.headings(), *self.rows()]))
+            for title, rows in self.tables():
+                console.print(terminal_table(title, rows))
         return "\n".join([*captured.get().splitlines(), *self.notes()])
 
     def _repr_html_(self) -> str:
         """What a notebook shows."""
-        table = html_table(self.headings(), map(html_row, self.rows())) if self.configurations else ""
+        tables = [
+            f"<p>{in_html(title)}</p>{html_table(heading, map(html_row, rows))}"
+            for title, (heading, *rows) in self.tables()
+        ]
         notes = "".join(f"<li>{in_html(note)}</li>" for note in self.notes())
-        return f"<p>{in_html(self.title)}, the best first</p>{table}" + (f"<ul>{notes}</ul>" if notes else "")
+        return "".join(tables or [f"<p>{in_html(self.title)}</p>"]) + (f"<ul>{notes}</ul>" if notes else "")
+
+    def tables(self) -> list[tuple[str, list[list[str]]]]:
+        """The tables as title, heading and rows: configurations, effects, importances; without those that are empty."""
+        tables = []
+        if self.configurations:
+            tables.append((f"{self.title}, the best first", [self.headings(), *self.rows()]))
+        tables += [(EFFECTS, self.effect_rows()), (IMPORTANCES, self.importance_rows())]
+        return [(title, rows) for title, rows in tables if rows]
 
 
-def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: float = 0.9) -> Comparison:
+def compare(
+    paths: str | Path | Sequence[str | Path] = "outputs", accuracy: float = 0.9, baseline: str | Path | None = None
+) -> Comparison:
     """Gather runs, and group those that completed by configuration.
 
     Args:
         paths: a folder, sub-folders included; a pattern such as ``outputs/lenet5*``; or several of these.
         accuracy: validation accuracy to give times for, above 0 and up to 1.
+        baseline: the configuration that all others are compared with: its label, the directory of one of its runs, or
+            settings that it alone has, such as ``model.c3=partial``. None compares the best with each of the others.
 
     Raises:
-        UserError: there is no such folder, it holds no runs, or the accuracy is out of range.
+        UserError: there is no such folder, it holds no runs, the accuracy is out of range, or no configuration, or more
+            than one, is the baseline.
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, (int, float)) or not 0 < accuracy <= 1:
         raise UserError(f"accuracy={accuracy}: give a share of right answers above 0, up to 1.0")
@@ -280,8 +344,9 @@ def compare(paths: str | Path | Sequence[str | Path] = "outputs", accuracy: floa
             copies.append((run.directory, original.directory))
     if not finished and not others:
         raise UserError(f"runs={', '.join(map(str, folders))}: there are no runs in this folder. cnn-train makes some")
-    configurations = _grouped(finished.values())
-    return Comparison(folders, accuracy, configurations, others, incomparable(configurations), copies)
+    configurations = grouped(finished.values())
+    compared_with = None if baseline is None else chosen(configurations, str(baseline))
+    return Comparison(folders, accuracy, configurations, others, incomparable(configurations), copies, compared_with)
 
 
 def _folders(path: str | Path) -> list[Path]:
@@ -308,85 +373,35 @@ def _status_and_reason(metrics: dict[str, Any]) -> tuple[str, str]:
     return str(status), cut(str(metrics.get("error", "")), LONGEST_REASON)
 
 
-def _grouped(runs: Iterable[FinishedRun]) -> list[Configuration]:
-    """The runs by configuration, labelled, the best first."""
-    groups: dict[str, list[FinishedRun]] = defaultdict(list)
-    for run in runs:
-        groups[json.dumps(run.settings, sort_keys=True)].append(run)
-    configurations = [Configuration(runs) for runs in groups.values()]
-    configurations.sort(key=Configuration.rank, reverse=True)
-    label(configurations)
-    return configurations
-
-
-def differing_keys(configurations: Iterable[Configuration]) -> list[str]:
-    """The keys whose values differ between configurations, or that only some of them have."""
-    all_settings = [configuration.settings for configuration in configurations]
-    keys = dict.fromkeys(key for settings in all_settings for key in settings)
-    return [
-        key
-        for key in keys
-        if key not in REPEATED and len({repr(settings.get(key, "absent")) for settings in all_settings}) > 1
-    ]
-
-
-def label(configurations: list[Configuration]) -> None:
-    """Label each configuration with its preset or model, and with how it differs from others of that name."""
-    alike: dict[tuple[str, str], list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        alike[configuration.name, str(configuration.settings.get("datamodule.name", "?"))].append(configuration)
-    several_data_sets = len({data for _, data in alike}) > 1
-    for (name, data), same_name in alike.items():
-        keys = differing_keys(same_name)
-        for configuration in same_name:
-            settings = configuration.settings
-            values = [f"{_short(key)}={as_typed(key, settings[key])}" for key in keys if key in settings]
-            words = [f"{name} on {data}" if several_data_sets else name, *values]
-            configuration.label = cut(" ".join(words), LONGEST_LABEL)
-
-
-def _short(key: str) -> str:
-    """A dotted key without its group: dropout, optimizer.lr, optimizer."""
-    return (key.partition(".")[2] or key).removesuffix("._target_")
-
-
-def incomparable(configurations: list[Configuration]) -> list[str]:
-    """A sentence for each condition that makes figures incomparable."""
-    warnings = [
-        f"not the same {condition}: {key} is {some_of(values)}"
-        for condition, keys in CONDITIONS.items()
-        for key in keys
-        if len(values := _values_of(key, configurations)) > 1
-    ]
-    warnings += _other_images(configurations)
-    drawn_by_seed = [one for one in configurations if "datamodule.test_size" in one.settings]
-    seeds_of_each = dict.fromkeys("+".join(map(str, configuration.seeds)) for configuration in drawn_by_seed)
-    if len(seeds_of_each) > 1:
-        warnings.append(
-            f"not the same split: the seed decides which images are tested on, and is {some_of(list(seeds_of_each))}"
-        )
-    return warnings
-
-
-def _other_images(configurations: list[Configuration]) -> list[str]:
-    """A sentence where the recorded images differ although the settings that choose them agree."""
-    alike: dict[str, list[Configuration]] = defaultdict(list)
-    for configuration in configurations:
-        chosen = [configuration.settings.get(key) for name in IMAGES for key in CONDITIONS[name]]
-        alike[repr(chosen)].append(configuration)
-    found = {
-        f"not the same images: {key} is {some_of(values)}"
-        for key in ("data", "test images")
-        for same in alike.values()
-        if len(values := _values_of(key, same)) > 1
+def _as_record(verdict: Verdict) -> dict[str, Any]:
+    """A verdict for `Comparison.to_json`."""
+    return {
+        "configuration": verdict.one.label,
+        "against": verdict.other.label,
+        "difference": verdict.luck.value,
+        "difference_low": verdict.low,
+        "difference_high": verdict.high,
+        "p": verdict.p,
+        "p_corrected": verdict.adjusted_p,
+        "is_different": verdict.is_different,
+        "runs": verdict.numbers,
+        "test_images": verdict.images,
+        "also_different": verdict.circumstances,
+        "sentence": verdict.sentence(),
     }
-    return sorted(found)
 
 
-def _values_of(key: str, configurations: list[Configuration]) -> list[str]:
-    """The distinct values of a setting, where there is such a setting, as one would type them."""
-    values = [configuration.settings[key] for configuration in configurations if key in configuration.settings]
-    return list({repr(value): as_typed(key, value) for value in values}.values())
+def _verdict_row(verdict: Verdict) -> list[str]:
+    p = "<0.0001" if verdict.adjusted_p < 0.0001 else f"{verdict.adjusted_p:.4f}"
+    if not verdict.is_different:
+        return [verdict.one.label, verdict.other.label, verdict.interval(), p, "can be luck"]
+    return [
+        verdict.one.label,
+        verdict.other.label,
+        verdict.interval(),
+        p,
+        "better" if verdict.luck.value > 0 else "worse",
+    ]
 
 
 def _seeds(configuration: Configuration) -> str:

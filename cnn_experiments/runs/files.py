@@ -91,6 +91,27 @@ class LogFile(logging.FileHandler):
             super().close()
 
 
+def read_bytes(file: Path, most: int) -> bytes:
+    """The content of a file.
+
+    Args:
+        file: a file that may come from anybody.
+        most: the largest size in bytes.
+
+    Raises:
+        UserError: it is missing, not a regular file, or too large.
+    """
+    if not file.is_file():
+        raise UserError(f"{file}: there is no such file")
+    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as source:
+        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):  # a pipe or a device would never end
+            raise UserError(f"{file}: there is no such file")
+        content = source.read(most + 1)
+    if len(content) > most:
+        raise UserError(f"{file}: the file has more than {most:,} bytes, which no run writes. Remove or replace it")
+    return content
+
+
 def read_text(file: Path, most: int) -> str:
     """The content of a text file in UTF-8.
 
@@ -101,16 +122,8 @@ def read_text(file: Path, most: int) -> str:
     Raises:
         UserError: it is missing, not a regular file, too large, or not text.
     """
-    if not file.is_file():
-        raise UserError(f"{file}: there is no such file")
-    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as source:
-        if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):  # a pipe or a device would never end
-            raise UserError(f"{file}: there is no such file")
-        content = source.read(most + 1)
-    if len(content) > most:
-        raise UserError(f"{file}: the file has more than {most:,} bytes, which no run writes. Remove or replace it")
     try:
-        return content.decode()
+        return read_bytes(file, most).decode()
     except UnicodeDecodeError as error:
         raise UserError(f"{file}: this is no text in UTF-8. Remove or replace it") from error
 

@@ -1,7 +1,7 @@
 """Completed runs, as a comparison reads them from their directories.
 
-Only config.yaml, metrics.json and history.csv are read, never TensorBoard's files: hundreds of runs take seconds. They
-may come from anybody: their size and form are checked.
+Only config.yaml, metrics.json and history.csv are read, and for verdicts test_predictions.npz and split.csv, never
+TensorBoard's files: hundreds of runs take seconds. They may come from anybody: their size and form are checked.
 """
 
 import hashlib
@@ -9,13 +9,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
-from cnn_experiments.runs.files import read_text
+from cnn_experiments.runs.files import read_bytes, read_text
 from cnn_experiments.runs.folders import walk
+from cnn_experiments.runs.predictions import Tested, read_tested
 from cnn_experiments.runs.records import LARGEST
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.renamed import modernised
@@ -47,6 +49,9 @@ FIGURES = (
     "epochs",
 )
 MOST_BYTES_OF_OVERRIDES = 2**20
+MOST_BYTES_OF_SPLIT = 2**26
+TESTED_ON = re.compile(rb",test(,[^,]*)?$")  # a row of split.csv: file, class, part and, except in old ones, content
+ROUNDED = 1e-5  # an accuracy in metrics.json has seven digits, of single precision
 
 
 @dataclass
@@ -61,6 +66,7 @@ class FinishedRun:
         history: a row of figures for each epoch.
         experiment: its preset; None if there was none.
         content: a digest of what its files say; that of a copy is the same.
+        data_seed: the seed that draws the split of the data.
     """
 
     directory: Path
@@ -69,11 +75,16 @@ class FinishedRun:
     history: list[dict[str, float]]
     experiment: str | None
     content: str
+    data_seed: Any = None
 
     @property
     def name(self) -> str:
         """The name of its network: the preset, or the model."""
         return self.experiment or str(self.settings.get("model.name", "?"))
+
+    def is_in(self, directory: str) -> bool:
+        """Whether this is its directory, as a user gives it."""
+        return "\0" not in directory and os.path.realpath(self.directory) == os.path.realpath(directory)
 
     @property
     def was_validated(self) -> bool:
@@ -84,6 +95,37 @@ class FinishedRun:
         """Seconds of training until an epoch reached a validation accuracy; infinity if none did."""
         reached = (row["seconds"] for row in self.history if row.get("val/accuracy", -1) >= accuracy)
         return next(reached, float("inf"))
+
+    @cached_property
+    def tested(self) -> Tested:
+        """Which test images it classified correctly; read when it is first asked for.
+
+        Raises:
+            UserError: the file is missing, or not what a run writes, or belongs to another test.
+        """
+        file = RunDirectory(self.directory).predictions_file
+        if not file.is_file():
+            raise UserError(f"there is no {file.name} in the run directory, as in those of versions before 0.2")
+        tested = read_tested(file)
+        accuracy = self.metrics.get("test/accuracy")
+        if accuracy is None or abs(tested.accuracy - accuracy) > ROUNDED:
+            raise UserError(f"{file}: it does not agree with test/accuracy in metrics.json. Remove it")
+        return tested
+
+    @cached_property
+    def test_set(self) -> tuple[Any, ...]:
+        """What tells its test images from those of other runs: their classes, and the split where there is one.
+
+        Raises:
+            UserError: as `tested`; or the split is not what a run writes.
+        """
+        split = self.directory / "split.csv"
+        if split.is_file():
+            lines = [line for line in read_bytes(split, MOST_BYTES_OF_SPLIT).splitlines() if TESTED_ON.search(line)]
+            drawn: Any = hashlib.sha256(b"\n".join(lines)).hexdigest()
+        else:
+            drawn = self.data_seed if "datamodule.test_size" in self.settings else None
+        return self.tested.labels, len(self.tested.right), repr(drawn)
 
 
 def run_directories(folders: Iterable[Path]) -> Iterator[RunDirectory]:
@@ -129,6 +171,7 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
         history,
         read_experiment(directory, metrics),
         hashlib.sha256(content).hexdigest(),
+        everything.get("datamodule.seed"),
     )
 
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import logging
+import math
 import re
 from collections.abc import Iterable, Sequence
 from html import escape
@@ -115,6 +116,29 @@ def some_of(values: Sequence[str], most: int = 6) -> str:
     if len(values) > most:
         return f"{', '.join(values[:most])} or one of {len(values) - most} others"
     return f"{', '.join(values[:-1])} or {values[-1]}"
+
+
+def all_of(values: Sequence[str], most: int = 6) -> str:
+    """One or more values as part of a sentence; of many, only the first."""
+    if len(values) > most:
+        return f"{', '.join(values[:most])} and {len(values) - most} others"
+    return " and ".join(filter(None, [", ".join(values[:-1]), values[-1]]))
+
+
+def as_cell(value: Any) -> Any:
+    """A value of a setting for `as_csv`: text safe to print; a list, a mapping or a truth value as JSON."""
+    if isinstance(value, str):
+        return printable(value)
+    return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
+
+
+def without_infinite(content: Any) -> Any:
+    """Content for JSON, which has no infinite numbers and none that are not numbers: they become null."""
+    if isinstance(content, dict):
+        return {key: without_infinite(value) for key, value in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [without_infinite(value) for value in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content
 
 
 def terminal_table(title: str, rows: Sequence[Sequence[str]]) -> "Table":

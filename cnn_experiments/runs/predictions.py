@@ -1,0 +1,81 @@
+"""Which test images a run classified correctly, as test_predictions.npz in its directory says."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs.arrays import DAMAGED, read_arrays
+
+MOST_IMAGES = 2**18  # of a test set
+MOST_BYTES = 8 * MOST_IMAGES + 1000  # of an array: an integer for each image, and numpy's header
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a run made of its test images, N in the order of the test set.
+
+    Args:
+        right: whether each was classified correctly, (N,).
+        labels: a digest of their classes, which is another one where the images are others or in another order.
+    """
+
+    right: NDArray[np.bool_]
+    labels: str
+
+    @property
+    def accuracy(self) -> float:
+        """The share of correct answers."""
+        return float(self.right.mean())
+
+
+def read_predictions(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The classes and the predicted classes of a run's test images.
+
+    Args:
+        file: ``test_predictions.npz``, which may come from anybody.
+
+    Returns:
+        Both as integers (N,).
+
+    Raises:
+        UserError: the file is missing, or not what a run writes.
+    """
+    try:
+        arrays = read_arrays(file, ("labels", "predictions"), MOST_BYTES)
+        labels, predictions = (_classes(arrays[name]) for name in ("labels", "predictions"))
+        if not 0 < len(labels) == len(predictions) <= MOST_IMAGES:
+            raise ValueError("no images, too many, or not a prediction for each")
+    except DAMAGED as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"{file}: these are no predictions that a run writes. Remove it") from error
+    return labels, predictions
+
+
+def read_tested(file: Path) -> Tested:
+    """Which test images a run classified correctly.
+
+    Args:
+        file: ``test_predictions.npz``, which may come from anybody.
+
+    Raises:
+        UserError: the file is missing, or not what a run writes.
+    """
+    labels, predictions = read_predictions(file)
+    return Tested(labels == predictions, hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest())
+
+
+def _classes(array: NDArray[Any]) -> NDArray[np.int64]:
+    """An array of classes as integers of 64 bits.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    if array.dtype.kind not in "iu" or array.ndim != 1:
+        raise ValueError("no classes")
+    return array.astype(np.int64)
