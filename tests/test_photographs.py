@@ -691,6 +691,7 @@ class TestCommands:
             assert np.asarray(Image.open(tmp_path / "report" / picture)).std() > 5
 
 
+@pytest.mark.slow
 def test_albumentations_is_imported_for_training_alone_and_asks_nobody(photographs: Path) -> None:
     code = (
         "import os, sys\n"

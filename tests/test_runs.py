@@ -153,7 +153,12 @@ BY_STEPS = ("trainer.max_steps=60", "trainer.val_check_interval=15", "trainer.ch
 
 @pytest.mark.parametrize(
     ("epoch", "more", "on_resuming"),
-    [(1, (), ()), (2, (), ("datamodule.num_workers=2",)), (1, BY_STEPS, ()), (2, BY_STEPS, ())],
+    [
+        pytest.param(1, (), (), marks=pytest.mark.slow),
+        (2, (), ("datamodule.num_workers=2",)),
+        (1, BY_STEPS, ()),
+        pytest.param(2, BY_STEPS, (), marks=pytest.mark.slow),
+    ],
 )
 def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     run_command, digits: Path, tmp_path: Path, stop_in_epoch, epoch: int, more: tuple, on_resuming: tuple
@@ -187,6 +192,7 @@ def test_an_interrupted_run_goes_on_as_if_nothing_had_been(
     assert not (tmp_path / "outputs").exists()
 
 
+@pytest.mark.slow
 def test_a_run_interrupted_in_its_first_epoch_starts_over(run_command, digits, tmp_path, stop_in_epoch) -> None:
     stop_in_epoch(0)
     assert run_command("train", *QUICK, "hydra.run.dir=broken").status == 130
@@ -238,6 +244,7 @@ def test_a_sweep_has_a_run_for_each_combination(run_command, digits: Path, tmp_p
     assert not any("=" in str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*"))
 
 
+@pytest.mark.slow
 def test_a_failed_job_stops_no_other_and_shows(run_command, digits: Path, tmp_path: Path) -> None:
     outcome = run_command("train", "-m", *QUICK, "trainer.max_epochs=1", "model.dropout=0,1.5,0.5")
     assert outcome.status == 1
@@ -269,6 +276,7 @@ def test_presets_train(run_command, digits: Path, tmp_path: Path, preset: str) -
     assert parameters == (61_706 if preset == "lenet5_article" else 60_000)
 
 
+@pytest.mark.slow
 def test_it_learns(run_command, digits: Path, tmp_path: Path) -> None:
     run_command("train", *QUICK, "trainer.max_epochs=15")
     assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["test/accuracy"] > 0.8
@@ -292,13 +300,13 @@ def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path:
     [
         "trainer.fast_dev_run=true",
         "trainer.overfit_batches=2",
-        "trainer.profiler=simple",
+        pytest.param("trainer.profiler=simple", marks=pytest.mark.slow),
         "trainer.max_time=00:00:01:00",
         "trainer.limit_train_batches=0.5",
-        "trainer.detect_anomaly=true",
-        "trainer.deterministic=true",
+        pytest.param("trainer.detect_anomaly=true", marks=pytest.mark.slow),
+        pytest.param("trainer.deterministic=true", marks=pytest.mark.slow),
         "trainer.gradient_clip_val=0.5",
-        "trainer.reload_dataloaders_every_n_epochs=1",
+        pytest.param("trainer.reload_dataloaders_every_n_epochs=1", marks=pytest.mark.slow),
         "datamodule.limit=40",
     ],
 )
