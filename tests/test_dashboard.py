@@ -53,7 +53,7 @@ def scopes(tags: list[str], scope: str) -> set[str]:
                 "saturated_tanhs": LENET5_WEIGHTS,
             },
         ),
-        (
+        pytest.param(
             (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS),
             {
                 "weights": ALEXNET_WEIGHTS,
@@ -62,8 +62,9 @@ def scopes(tags: list[str], scope: str) -> set[str]:
                 "dead_relus": ALEXNET_WEIGHTS - {"fc8"},
                 "saturated_tanhs": set(),
             },
+            marks=pytest.mark.slow,
         ),
-        (
+        pytest.param(
             ("model=googlenet", "model.input_size=80", *QUICK_PHOTOGRAPHS, "trainer.limit_train_batches=1"),
             {
                 "weights": {"conv1", "conv2", "output", "auxiliary4a", "auxiliary4d"} | INCEPTIONS,
@@ -73,6 +74,7 @@ def scopes(tags: list[str], scope: str) -> set[str]:
                 "dead_relus": {"conv1", "conv2"} | CONV2_PARTS | INCEPTIONS | BRANCHES,
                 "saturated_tanhs": set(),
             },
+            marks=pytest.mark.slow,
         ),
     ],
     ids=["lenet5", "alexnet", "googlenet"],
@@ -283,7 +285,7 @@ def test_pictures() -> None:
     images, labels = torch.rand(3, 3, 8, 8), torch.tensor([1, 1, 1])
     probabilities = torch.tensor([[0.9999, 0.0001]] * 3)
     titles = [axes.get_title() for axes in pictures.picture_of_mistakes(images, labels, probabilities, names).axes]
-    assert titles == ["is a dog with a long name (<0.1%)\ntaken for cat (>99.9%)"] * 3 + [""]
+    assert titles == ["is a dog with a long name (<0.1%)\ntaken for cat (>99.9%)"] * 3
 
     for values in (torch.rand(4, 256, 6, 6), torch.rand(4, 84), torch.rand(4, 1009), torch.zeros(4, 2, 1, 1)):
         picture = pictures.picture_of_maps(values)

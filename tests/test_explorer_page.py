@@ -286,6 +286,7 @@ class TestImage:
         expected = probabilities(cnn.open_run(CARRIED_RUN).network(), padded[None])[0].tolist()
         tab.comes_to(expected)
 
+    @pytest.mark.slow
     def test_strokes_can_be_rubbed_out_and_undone(self, lenet5: Server, new_tab: Any) -> None:
         tab = new_tab(lenet5)
         page = tab.open()
@@ -312,6 +313,7 @@ class TestImage:
         assert sum(byte > 0 for byte in drawn[: 28 * 20]) > 30  # the digit is still there
         assert sum(byte > 200 for byte in drawn[28 * 24 :]) > 10  # and so is the stroke
 
+    @pytest.mark.slow
     def test_a_digit_is_drawn_with_the_keys(self, lenet5: Server, new_tab: Any) -> None:
         tab = new_tab(lenet5)
         page = tab.open()
@@ -334,7 +336,9 @@ class TestImage:
         page.hover("#input canvas")
         assert re.search(r"Row \d+, column \d+: −?\d\.\d{3}", page.inner_text("#input .caption"))
 
-    @pytest.mark.parametrize("way", ["choose", "drop", "paste"])
+    @pytest.mark.parametrize(
+        "way", ["drop", *(pytest.param(way, marks=pytest.mark.slow) for way in ("choose", "paste"))]
+    )
     def test_a_photo_is_given(self, any_server: Server, new_tab: Any, way: str, tmp_path: Path) -> None:
         tab = new_tab(any_server)
         page = tab.open()
@@ -558,6 +562,7 @@ class TestTools:
         tab.waits_for("location.hash.includes('off=inception4a/branch3x3.all.zero')")
         tab.waits_for("document.querySelector('.bar.before:not([hidden])') !== null")
 
+    @pytest.mark.slow
     def test_the_ranking_comes_with_progress(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open("tool=off")
         page.click("#panel_off button:has-text('Try all maps')")
@@ -640,6 +645,7 @@ class TestTools:
         tab.waits_for("!location.hash.includes('epoch=')")
         tab.waits_for("document.querySelector('#panel_time output').textContent === 'best epoch'")
 
+    @pytest.mark.slow
     def test_every_task_is_predicted_then_answered(self, any_server: Server, new_tab: Any) -> None:
         tab = new_tab(any_server)
         page = tab.open("tool=tasks")
@@ -698,6 +704,7 @@ class TestPage:
         assert tab.page.inner_text("h1") == "신경망 들여다보기"
         context.close()
 
+    @pytest.mark.slow
     def test_light_and_dark(self, lenet5: Server, new_tab: Any) -> None:
         tab = new_tab(lenet5, color_scheme="dark")
         page = tab.open()
@@ -806,7 +813,7 @@ class TestPage:
             )
             assert nameless == []
 
-    @pytest.mark.parametrize("width", [360, 800, 1600])
+    @pytest.mark.parametrize("width", [360, pytest.param(800, marks=pytest.mark.slow), 1600])
     @pytest.mark.parametrize("language", [pytest.param("en", marks=pytest.mark.slow), "ko"])
     def test_nothing_reaches_beyond_the_window(
         self, any_server: Server, new_tab: Any, width: int, language: str

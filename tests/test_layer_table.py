@@ -197,3 +197,11 @@ def test_names_are_escaped() -> None:
     network = nn.Sequential()
     network.add_module("<b>", nn.Linear(1, 1))
     assert "<b>" not in layer_table(network, (1,))._repr_html_()
+
+
+def test_the_command_prints_the_table(run_command) -> None:
+    outcome = run_command("summary", "experiment=lenet5_paper")
+    assert outcome.status == 0, outcome.error
+    assert "lenet5" in outcome.out
+    for figure in ("60,000", "340,908", "415,680", "10×10"):
+        assert figure in outcome.out

@@ -82,6 +82,7 @@ def test_nothing_is_written_through_a_link(tmp_path: Path) -> None:
         assert not (run / name).is_symlink()
 
 
+@pytest.mark.slow
 def test_a_folder_of_that_name(tmp_path: Path) -> None:
     (tmp_path / "network.onnx").mkdir()
     with pytest.raises(UserError, match=r"output=.*network\.onnx: cannot be written \(Is a directory\)"):
