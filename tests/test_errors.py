@@ -14,6 +14,8 @@ from tests.conftest import QUICK
         (["model=lenet"], ["model=lenet", "Did you mean lenet5?"]),
         (["experiment=lenet5_papr"], ["experiment=lenet5_papr", "lenet5_paper"]),
         (["modle=lenet5"], ["modle", "model"]),
+        (["c3=full"], ["c3: there is no such key. Did you mean model.c3?"]),
+        (["droput=0.5"], ["droput: there is no such key. Did you mean model.dropout?"]),
         (["trainer.max_epoch=3"], ["trainer.max_epoch", "trainer.max_epochs"]),
         (["+trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
         (["+trainer.accelerator=cpu"], ["trainer.accelerator"]),

@@ -4,6 +4,7 @@ import json
 import signal
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -508,3 +509,18 @@ def test_an_impossible_interval_of_snapshots(run_command, digits: Path, value: s
     outcome = run_command("train", *QUICK, f"trainer.snapshots={value}")
     assert outcome.status == 2
     assert f"trainer.snapshots={value}" in outcome.error
+
+
+def test_a_run_without_predictions_gets_them_from_its_test(run_command, trained) -> None:
+    run = RunDirectory(trained("run", "trainer.max_epochs=1"))
+    before = {name: array.tolist() for name, array in np.load(run.predictions_file).items()}
+    run.predictions_file.unlink()
+    outcome = run_command("test", "run=run")
+    assert outcome.out.splitlines()[-1] == "written: run/test_predictions.npz"
+    assert {name: array.tolist() for name, array in np.load(run.predictions_file).items()} == before
+    assert "written" not in run_command("test", "run=run").out
+
+    run.predictions_file.unlink()
+    run.record(**{"test/accuracy": 0.5})  # of another test than this one
+    assert "written" not in run_command("test", "run=run").out
+    assert not run.predictions_file.exists()

@@ -1,8 +1,17 @@
 """cnn-test: test the best checkpoint of a run, or any other checkpoint, again."""
 
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
 from omegaconf import DictConfig
 
 from cnn_experiments.commands.hydra_command import command, known_classes, typed_settings
+from cnn_experiments.errors import ExperimentError
+from cnn_experiments.runs.directory import shown
+
+if TYPE_CHECKING:
+    from cnn_experiments.evaluation.run import Run
+    from cnn_experiments.evaluation.testing import Evaluation
 
 
 @command("test")
@@ -11,11 +20,22 @@ def main(config: DictConfig) -> None:
     from cnn_experiments.evaluation.run import opened
 
     run = opened(config.run, config.checkpoint, known_classes(config), {**ALONE, **typed_settings(config)})
-    figures = run.test()
+    evaluation = run.evaluate()
     for difference in run.differences():
         print(f"Careful, {difference}")
-    for name, value in figures.items():
+    for name, value in evaluation.figures().items():
         print(f"{name} {value}")
+    if config.checkpoint is None and not run.files.predictions_file.exists():
+        add_predictions(run, evaluation)
+
+
+def add_predictions(run: "Run", evaluation: "Evaluation") -> None:
+    """Give a run of an earlier version the predictions that a comparison needs, if they are those of its own test."""
+    if evaluation.figures()["test/accuracy"] != run.metrics.get("test/accuracy"):
+        return
+    with suppress(ExperimentError):  # a folder that cannot be written can still be tested
+        run.files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
+        print(f"written: {shown(run.files.predictions_file)}")
 
 
 # In one process, whatever the run had: the figures do not depend on it.

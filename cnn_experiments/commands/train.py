@@ -1,6 +1,7 @@
 """cnn-train: train a network, validate it after each epoch, test its best checkpoint, record everything."""
 
 import logging
+import shlex
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -160,7 +161,7 @@ def print_closing_table(run: "Run") -> None:
 
     rows = {
         **run.rows(),
-        "see it": "tensorboard --logdir outputs",
+        "see it": f"tensorboard --logdir {shlex.quote(folder_of_runs(run))}",
         "test it again": f"cnn-test run={shown(run.directory)}",
     }
     table = Table("figure", "value", title=run.title())
@@ -169,6 +170,12 @@ def print_closing_table(run: "Run") -> None:
     console = Console()
     console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
     console.print(table)
+
+
+def folder_of_runs(run: "Run") -> str:
+    """The folder to show a run in TensorBoard with others; the run itself if it has a place of its own."""
+    kind = f"{run.settings.model.name}_{run.settings.datamodule.name}"
+    return shown(run.directory.parents[1] if run.directory.parent.name == kind else run.directory)
 
 
 if __name__ == "__main__":

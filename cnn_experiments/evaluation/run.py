@@ -19,7 +19,7 @@ from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.evaluation.snapshots import read_snapshot, snapshot_epochs
 from cnn_experiments.evaluation.testing import Evaluation, evaluate
 from cnn_experiments.inspection.layer_table import copied
-from cnn_experiments.runs.directory import RunDirectory, rounded, shown
+from cnn_experiments.runs.directory import RunDirectory, shown
 from cnn_experiments.runs.provenance import differences, provenance
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import updated
@@ -176,11 +176,7 @@ class Run:
             UserError: the data are missing, or there are no weights yet.
             ExperimentError: the data cannot be downloaded.
         """
-        evaluation = self.evaluate()
-        return {
-            name: float(value or 0)
-            for name, value in rounded({"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}).items()
-        }
+        return self.evaluate().figures()
 
     def predict(self, images: str | Path | Sequence[str | Path]) -> list[Prediction]:
         """Classify image files, each prepared as the test images are.

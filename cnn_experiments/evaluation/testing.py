@@ -14,6 +14,7 @@ from torch.nn import functional
 from cnn_experiments.datamodules.base import ImageData, Part
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
+from cnn_experiments.runs.directory import rounded
 from cnn_experiments.settings.schema import BatchLimit
 
 
@@ -43,6 +44,13 @@ class Evaluation:
     def scores(self) -> NDArray[np.float32]:
         """Probability of the correct class of each image, (N,)."""
         return np.take_along_axis(self.probabilities, self.labels[:, None], 1)[:, 0]
+
+    def figures(self) -> dict[str, float]:
+        """``test/loss`` and ``test/accuracy``, rounded as ``metrics.json`` has them."""
+        return {
+            name: float(value or 0)
+            for name, value in rounded({"test/loss": self.loss, "test/accuracy": self.accuracy}).items()
+        }
 
     @property
     def confusion(self) -> NDArray[np.int64]:
