@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Lt
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.settings.classes import KnownClasses
@@ -25,6 +25,8 @@ Seed = Annotated[int, Ge(0), Le(2**32 - 1)]
 GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
 Count = Annotated[int, Gt(0)]
+Decay = Annotated[float, Gt(0), Lt(1)]
+OWN_KEYS = ("gpus", "early_stopping", "weight_average", "snapshots")  # of the trainer, that are not Lightning's
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
 Unlimited = Literal[-1]
 
@@ -168,6 +170,8 @@ class TrainerSettings:
         num_nodes: number of machines.
         limit_test_batches: a number of batches to test on, or a share from 0.0 to 1.0; None for all.
         fast_dev_run: whether to run only one batch (or this many) of each part.
+        early_stopping: the training stops after so many validations without a better accuracy; None for never.
+        weight_average: decay of the moving average of the weights that is validated and tested; None for none.
         snapshots: the weights are kept after every so many epochs; None for never.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
@@ -178,6 +182,8 @@ class TrainerSettings:
     num_nodes: Count
     limit_test_batches: BatchLimit
     fast_dev_run: bool | int
+    early_stopping: Count | None
+    weight_average: Decay | None
     snapshots: Count | None
     lightning: Mapping[str, Any]
 
@@ -316,13 +322,18 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
     lightning = {
         key: convert(value, LIGHTNING.get(key, Any), f"trainer.{key}")
         for key, value in group.items()
-        if key not in ("gpus", "snapshots")
+        if key not in OWN_KEYS
     }
     if str(lightning.get("strategy")).rpartition("_")[2] in ("spawn", "fork", "notebook"):
         raise UserError(
             f"trainer.strategy={lightning['strategy']}: its processes are started here, not by Lightning. Use ddp"
         )
     _check_validation(lightning)
+    if group.get("early_stopping") is not None and lightning.get("limit_val_batches") == 0:
+        raise UserError(
+            f"trainer.early_stopping={group['early_stopping']}: with trainer.limit_val_batches=0 nothing is validated. "
+            "Leave one of them out"
+        )
     return TrainerSettings(
         gpus=_read_gpus(group.get("gpus")),
         devices=lightning.get("devices", 1),
@@ -330,6 +341,8 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         num_nodes=lightning.get("num_nodes", 1),
         limit_test_batches=lightning.get("limit_test_batches"),
         fast_dev_run=lightning.get("fast_dev_run", False),
+        early_stopping=convert(group.get("early_stopping"), Count | None, "trainer.early_stopping"),
+        weight_average=convert(group.get("weight_average"), Decay | None, "trainer.weight_average"),
         snapshots=convert(group.get("snapshots"), Count | None, "trainer.snapshots"),
         lightning=lightning,
     )

@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import time
+from contextlib import nullcontext
 from typing import Any
 
 import pytorch_lightning as pl
@@ -17,6 +18,7 @@ from cnn_experiments.evaluation.snapshots import write_snapshot
 from cnn_experiments.logging.dashboard import Dashboard
 from cnn_experiments.runs.directory import RunDirectory, rounded
 from cnn_experiments.runs.files import write_text
+from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.lightning_internals import begin_next_epoch
 
@@ -28,10 +30,11 @@ class BestAndLast(Checkpoint):
 
     Args:
         directory: the run directory.
+        averaged: the average of the weights that is saved as the best in their place, if there is one.
     """
 
-    def __init__(self, directory: RunDirectory) -> None:
-        self.directory = directory
+    def __init__(self, directory: RunDirectory, averaged: AveragedWeights | None = None) -> None:
+        self.directory, self.averaged = directory, averaged
         self.best_accuracy: float | None = None  # of best.ckpt on the validation images; None: nothing was validated
 
     @property
@@ -53,7 +56,8 @@ class BestAndLast(Checkpoint):
             return
         if self.best_accuracy is None or accuracy > self.best_accuracy:
             self.best_accuracy = accuracy
-            trainer.save_checkpoint(self.directory.best_checkpoint, weights_only=True)
+            with self.averaged.in_place_of_the_weights(pl_module) if self.averaged else nullcontext():
+                trainer.save_checkpoint(self.directory.best_checkpoint, weights_only=True)
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.save_checkpoint(self.directory.last_checkpoint)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import Callback, EarlyStopping
 from torch import nn
 
 from cnn_experiments.datamodules.base import ImageData
@@ -24,6 +25,7 @@ from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.schema import Settings
+from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
@@ -150,10 +152,14 @@ def fit(
 
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
-        checkpoints, report = BestAndLast(files), EpochReport(files)
+        decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
+        averaged = AveragedWeights(decay, hardware.device) if decay else None
+        checkpoints, report = BestAndLast(files, averaged), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        snapshots = Snapshots(files, settings.trainer.snapshots)
-        callbacks = [report, dashboard, snapshots, checkpoints]
+        callbacks: list[Callback] = [report, dashboard, Snapshots(files, settings.trainer.snapshots), checkpoints]
+        callbacks += [averaged] if averaged else []
+        stopping = EarlyStopping("val/accuracy", mode="max", patience=patience) if patience else None
+        callbacks += [stopping] if stopping else []
         trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
@@ -174,6 +180,8 @@ def fit(
             with interruption_raised():
                 with damage_explained(report, last):
                     trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
+                if stopping and stopping.stopped_epoch:
+                    log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
                 evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings))

@@ -1,0 +1,38 @@
+"""A moving average of the weights, which often generalises better than the weights of the last step."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import EMAWeightAveraging
+
+
+class AveragedWeights(EMAWeightAveraging):
+    """Keeps an exponential moving average of the weights; it is validated, tested and saved in their place.
+
+    After each step, average = decay · average + (1 - decay) · weights, beginning with the weights of the first step
+    (Polyak and Juditsky 1992, "Acceleration of stochastic approximation by averaging", SIAM Journal on Control and
+    Optimization 30, 838-855). The training itself goes on with the weights. Buffers, such as the statistics of a batch
+    normalisation, are averaged too.
+
+    Args:
+        decay: above 0 and below 1.
+        device: where the average is kept.
+    """
+
+    def __init__(self, decay: float, device: torch.device) -> None:
+        super().__init__(device=device, decay=decay)
+
+    @property
+    def state_key(self) -> str:
+        return type(self).__name__
+
+    @contextmanager
+    def in_place_of_the_weights(self, module: pl.LightningModule) -> Iterator[None]:
+        """Have a module hold the average for a while, as to save it."""
+        self._swap_models(module)
+        try:
+            yield
+        finally:
+            self._swap_models(module)
