@@ -410,7 +410,13 @@ def test_the_page_needs_no_network_and_is_well_formed(tmp_path: Path) -> None:
     assert not re.findall(r"https?://[^\s\"'<)]+", page.replace("http://www.w3.org/2000/svg", ""))
     assert not re.search(r"<(link|img|iframe)|@import|url\(|\sstyle=", page)
     assert [element.get("type") for element in parsed(page).iter("script")] == ["application/json", "module"]
-    for heading in ("Curves", "Accuracy and what it costs", "Confusion", "Test accuracy by class", "Settings that differ"):
+    for heading in (
+        "Curves",
+        "Accuracy and what it costs",
+        "Confusion",
+        "Test accuracy by class",
+        "Settings that differ",
+    ):
         assert f"<h2>{heading}</h2>" in page
     best = data_of(page)["configurations"][0]
     assert best["confusion"] == [[16, 4], [2, 18]]  # 8 of 10 cats and 9 of 10 dogs, in two runs each

@@ -28,6 +28,7 @@ SCRIPTS = (  # each after those that it imports
     "legend", "table", "main",
 )  # fmt: skip
 IMPORT = re.compile(r"^import \{[^}]*\} from \"\./\w+\.js\";\n", re.MULTILINE)
+MOST_LINES = 6  # in sight, of configurations without a verdict
 BAR = 200  # width of an interval, in pixels
 
 
@@ -134,22 +135,31 @@ def _verdicts(comparison: "Comparison") -> list[str]:
         sentences = "".join(f"<li>{in_html(verdict.sentence())}</li>" for verdict in verdicts)
         parts.append(f"<details><summary>In words</summary><ul>{sentences}</ul></details>")
     missing = comparison.verdict_notes(most=0)[bool(rows) :]
-    parts += [f"<p>{in_html(line)}</p>" for line in missing]
-    return ['<section id="verdicts"><h2>Is it better, or is it luck?</h2>', *parts, "</section>"] if parts else []
+    lines = "".join(f"<li>{in_html(line)}</li>" for line in missing)
+    if len(missing) > MOST_LINES:
+        parts.append(
+            f"<details><summary>{len(missing)} configurations without a verdict</summary><ul>{lines}</ul></details>"
+        )
+    elif missing:
+        parts.append(f"<ul>{lines}</ul>")
+    return (
+        ['<section id="verdicts" class="judged"><h2>Is it better, or is it luck?</h2>', *parts, "</section>"]
+        if parts
+        else []
+    )
 
 
 def _effects(comparison: "Comparison") -> list[str]:
     """What each setting changes, and what a search found of it: tables; empty if there is neither."""
     parts = []
     for title, rows in comparison.tables()[1:]:
-        if len(comparison.effects) == len(rows) - 1 and rows == comparison.effect_rows():
+        judged = rows == comparison.effect_rows()
+        if judged:
             effects = comparison.effects
             widest = max(abs(end) for one in effects for end in (one.luck.low, one.luck.high)) or 1
             bars = [_interval(one.luck.low, one.luck.value, one.luck.high, widest, one.is_one) for one in effects]
-            table = _with_bars(rows, bars, widest)
-        else:
-            table = html_table(rows[0], map(html_row, rows[1:]))
-        parts.append(f"<section><h2>{in_html(title)}</h2>{table}</section>")
+        table = _with_bars(rows, bars, widest) if judged else html_table(rows[0], map(html_row, rows[1:]))
+        parts.append(f'<section class="{"judged" if judged else "plain"}"><h2>{in_html(title)}</h2>{table}</section>')
     return parts
 
 

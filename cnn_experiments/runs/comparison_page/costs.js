@@ -1,6 +1,6 @@
 /** Test accuracy against what it costs, with the configurations that nobody cheaper outdoes. */
 
-import { configurations, state } from "./data.js";
+import { configurations, howMany, state } from "./data.js";
 import { fill, make, makeSvg, radios } from "./elements.js";
 import { key, mark } from "./marks.js";
 import { duration, figure, inUnits } from "./numbers.js";
@@ -97,7 +97,7 @@ function seriesOfMean({ configuration, x, y }, cost, isBest) {
   const says = (who, across, up) =>
     `${configuration.label} · ${who} · ${amount(across, cost)} · test accuracy ${figure(up, 5)}`;
   const single = runs.length === 1;
-  const who = (single ? `seed ${runs[0].seed ?? "?"}` : `mean of ${runs.length} seeds`) + (isBest ? " · on the front" : "");
+  const who = (single ? `seed ${runs[0].seed ?? "?"}` : `mean of ${howMany(configuration)}`) + (isBest ? " · on the front" : "");
   const own = single ? [] : runs.map((run) => ({ x: run[cost], y: run.accuracy, seed: run.seed ?? "?" }));
   return {
     points: [

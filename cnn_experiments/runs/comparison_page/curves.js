@@ -1,6 +1,6 @@
 /** Curves over epochs and over seconds: a line for each run, or mean and range where there are three or more. */
 
-import { configurations, state } from "./data.js";
+import { configurations, howMany, state } from "./data.js";
 import { checkbox, fill, make } from "./elements.js";
 import { area, line } from "./marks.js";
 import { duration, figure, unitOfTime } from "./numbers.js";
@@ -80,7 +80,7 @@ function contentOf(column, over) {
 function seriesOf(configuration, column, over) {
   const curves = configuration.runs.map((run) => curveOf(run, column, over)).filter(({ points }) => points.length > 0);
   const mean = curves.length >= FEWEST_RUNS && curves.length === configuration.runs.length ? meanOf(curves) : [];
-  if (mean.length > 1) return [bandOf(configuration, mean, curves.length)];
+  if (mean.length > 1) return [bandOf(configuration, mean)];
   return curves.map(({ run, points }) => ({
     points: points.map((point) => ({ ...point, words: () => wordsOf(configuration, run, point, over) })),
     draw: (x, y) => line(configuration, placesOf(points, x, y)),
@@ -121,9 +121,9 @@ function meanOf(curves) {
     });
 }
 
-function bandOf(configuration, mean, number) {
+function bandOf(configuration, mean) {
   const words = ({ epoch, y, low, high }) =>
-    `${configuration.label} · mean of ${number} seeds · epoch ${epoch} · ${figure(y)} (${figure(low)} to ${figure(high)})`;
+    `${configuration.label} · mean of ${howMany(configuration)} · epoch ${epoch} · ${figure(y)} (${figure(low)} to ${figure(high)})`;
   const ends = (x, y, end) => placesOf(mean.map((point) => ({ x: point.x, y: point[end] })), x, y);
   return {
     points: mean.map((point) => ({ ...point, words: () => words(point) })),

@@ -79,6 +79,11 @@ function giveStyles(visible) {
   }
 }
 
+/** How many seeds a mean is of; if some runs share one, how many runs. */
+export function howMany({ runs }) {
+  return `${runs.length} ${new Set(runs.map(({ seed }) => seed)).size === runs.length ? "seeds" : "runs"}`;
+}
+
 /** The number of the colours and dashes of a configuration that is drawn. */
 export function styleOf(configuration) {
   return styles.get(configuration.number);
