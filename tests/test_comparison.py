@@ -16,10 +16,10 @@ import pytest
 import yaml
 
 from cnn_experiments.errors import UserError
+from cnn_experiments.runs import page as pages
 from cnn_experiments.runs.comparison import Comparison, compare
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.runs.formats import as_typed, duration, in_markdown, in_units
-from cnn_experiments.runs import page as pages
 from cnn_experiments.runs.page import as_html
 from cnn_experiments.runs.page_data import MOST_DRAWN
 from cnn_experiments.runs.tables import as_markdown, print_comparison

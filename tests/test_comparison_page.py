@@ -28,7 +28,8 @@ def test_names_of_all_modules_differ_and_nothing_is_left_of_imports() -> None:
     names = re.findall(r"^(?:async )?(?:function|const|let|class) (\w+)", pages.script(), re.MULTILINE)
     assert len(names) == len(set(names)) > 50
     assert not re.search(r"^(import|export) ", pages.script(), re.MULTILINE)
-    assert "</" not in pages.script().replace("</script>", "") and "<!--" not in pages.script()
+    assert "</" not in pages.script().replace("</script>", "")
+    assert "<!--" not in pages.script()
     for name, position in {name: place for place, name in enumerate(pages.SCRIPTS)}.items():
         imported = re.findall(r'from "\./(\w+)\.js"', (pages.FOLDER / f"{name}.js").read_text(encoding="utf-8"))
         assert all(pages.SCRIPTS.index(other) < position for other in imported), name

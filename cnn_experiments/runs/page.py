@@ -53,7 +53,10 @@ def as_html(comparison: "Comparison") -> str:
             f'<script type="application/json" id="data">{as_script(comparison)}</script>\n'
             f'<script type="module">{script()}</script>\n'
         )
-    return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n<main>\n{body}\n</main>\n{scripts}</body></html>\n'
+    return (
+        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
+        f"<main>\n{body}\n</main>\n{scripts}</body></html>\n"
+    )
 
 
 @cache

@@ -6,6 +6,7 @@ import { key } from "./marks.js";
 import { decimal } from "./numbers.js";
 
 const MOST_CELLS = 12_000; // on the page at once
+const STRONG = 0.8; // shades above this share are so dark that light text reads better
 
 /** Put the matrices and the choice of a reference into an element. */
 export function showConfusion(element) {
@@ -93,7 +94,7 @@ function points(difference) {
 }
 
 function shaded(kind, share, text) {
-  const cell = make(`td.${kind}${share > 0.5 ? ".strong" : ""}`, {}, text);
+  const cell = make(`td.${kind}${share > STRONG ? ".strong" : ""}`, {}, text);
   cell.style.setProperty("--share", `${(100 * share).toFixed(1)}%`);
   return cell;
 }

@@ -53,8 +53,9 @@ export function logScale(values, text = figure) {
   const [low, high] = rangeOf(positive.map(Math.log10));
   const [first, last] = high > low ? [low, high] : [low - 0.5, high + 0.5];
   const place = (value) => (value > 0 ? (Math.log10(value) - first) / (last - first) : NaN);
-  const ticks = powers(first, last).map((value) => ({ value, text: text(value) }));
-  return { place, ticks };
+  const round = powers(first, last);
+  if (round.length < 2 && positive.length > 0) return { place, ticks: linearScale(positive, { text }).ticks };
+  return { place, ticks: round.map((value) => ({ value, text: text(value) })) };
 }
 
 /** Accuracies by their distance from 1: as much room from 0.9 to 0.99 as from 0.99 to 0.999. All right is at the top. */
@@ -69,9 +70,9 @@ export function errorScale(accuracies) {
   };
 }
 
-/** Powers of ten between two exponents; of few, also 2 and 5 times these. */
+/** Powers of ten between two exponents; of few, also multiples of these. */
 function powers(first, last) {
-  const factors = last - first < 2.5 ? [1, 2, 5] : [1];
+  const factors = last - first < 1.2 ? [1, 2, 3, 5, 7] : last - first < 2.5 ? [1, 2, 5] : [1];
   const every = Math.ceil((last - first) / 6);
   const found = [];
   for (let power = Math.floor(first); power <= last; power += 1) {
