@@ -13,6 +13,7 @@ from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.page_data import MOST_DRAWN, MOST_POINTS, page_data
 from tests.test_comparison import HISTORY, write_run
+from tests.test_effects import write_search
 
 BROWSER = Path("/usr/bin/chromium-headless-shell")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -249,11 +250,11 @@ def test_logarithmic_scales(page: Any) -> None:
     assert not box.is_checked()  # 1 to 1/3 are not far apart
     assert "0.2" in ticks(page, LOSS) or "0.4" in ticks(page, LOSS)
     box.check()
-    assert ticks(page, LOSS) == ["0.5", "1"]
+    assert ticks(page, LOSS) == ["0.3", "0.5", "0.7", "1"]
     before = ticks(page, ACCURACY)
     page.get_by_label("logarithmic error").check()
     assert ticks(page, ACCURACY) != before
-    assert {"0.5", "0.8", "0.9"} <= set(ticks(page, ACCURACY))
+    assert {"0.5", "0.7", "0.8", "0.9", "0.93"} <= set(ticks(page, ACCURACY))
     assert "0.93" in press(page, ACCURACY, "ArrowLeft")
 
 
@@ -348,3 +349,61 @@ def test_many_configurations_and_epochs(tab: Tab, tmp_path: Path) -> None:
     assert chart(page, ACCURACY).locator(".series").count() == 2 * MOST_DRAWN + 2
     page.get_by_role("searchbox").fill("units=1")  # 1, 10 to 19: none of the best
     assert chart(page, ACCURACY).locator(".series").count() == 2 * 11
+
+
+def test_a_search_is_drawn_against_each_setting(tab: Tab, tmp_path: Path) -> None:
+    write_search(tmp_path, 6)
+    file = tmp_path / "comparison.html"
+    file.write_text(compare(tmp_path).to_html(), encoding="utf-8")
+    page = tab.open(file)
+    titles = [f"Validation accuracy against {key}" for key in ("model.optimizer.lr", "model.dropout", "model.init")]
+    assert set(page.locator("#search figcaption").all_inner_texts()) == set(titles)
+    assert chart(page, titles[0]).locator(".mark").count() == 6
+    assert re.match(r"model\.init=[ab] · validation accuracy 0\.\d+", press(page, titles[2], "ArrowRight"))
+    page.locator("#legend input").first.uncheck()
+    assert chart(page, titles[0]).locator(".mark").count() == 5
+
+
+def test_figures_that_are_missing_or_infinite(tab: Tab, tmp_path: Path) -> None:
+    nothing = dict.fromkeys(("confusion", "multiply_adds", "train_seconds", "images_per_second", "test/accuracy"))
+    write_run(tmp_path / "a", history=None, metrics=nothing)
+    write_run(tmp_path / "b", history=HISTORY[:1], model__dropout=0.5, metrics={"multiply_adds": None})
+    write_run(tmp_path / "c", model__dropout=0.6)
+    (tmp_path / "c" / "history.csv").write_text(
+        "epoch,seconds,train/loss,val/loss,val/accuracy\n1,1,nan,inf,1\n2,2,1e300,0,1\n3,3,-1,3e38,1\n"
+    )
+    file = tmp_path / "comparison.html"
+    file.write_text(compare(tmp_path).to_html(), encoding="utf-8")
+    page = tab.open(file)
+    for name in ("logarithmic loss", "logarithmic error"):
+        page.get_by_label(name).click()
+    assert "epoch 1" in press(page, ACCURACY, "End", "ArrowDown", "Home")
+    assert "nothing to draw" not in chart(page, LOSS).inner_html()
+    assert "NaN" not in page.inner_html("main")
+    assert "Infinity" not in page.inner_text("main")
+    page.get_by_label("parameters").check()
+    assert chart(page, COST).locator(".ring").count() == 2
+
+
+def test_without_scripts_the_tables_hold_the_figures(browser: Any, written: Path) -> None:
+    context = browser.new_context(java_script_enabled=False)
+    page = context.new_page()
+    page.goto(written.as_uri())
+    assert "Without JavaScript" in page.inner_text("main")
+    assert "0.9300 ± 0.0361" in page.inner_text("main")
+    assert "Curves" not in page.inner_text("main")
+    context.close()
+
+
+def test_other_scripts_and_styles_are_refused(browser: Any, written: Path) -> None:
+    context = browser.new_context()
+    page = context.new_page()
+    page.goto(written.as_uri())
+    page.wait_for_selector("html[data-ready]")
+    page.evaluate("""() => {
+        const script = document.createElement("script");
+        script.textContent = "window.ran = true";
+        document.body.append(script);
+    }""")
+    assert page.evaluate("window.ran") is None
+    context.close()

@@ -21,8 +21,15 @@ if (place("search") !== null) showSearch(place("search"));
 showConfusion(place("confusion"));
 
 // What scrolls must be reachable by keyboard, also in browsers that do not see to it themselves.
-for (const area of document.querySelectorAll(".wide")) area.tabIndex = area.scrollWidth > area.clientWidth ? 0 : -1;
+const scrolls = (area) => area.scrollWidth > area.clientWidth || area.scrollHeight > area.clientHeight;
+const watcher = new ResizeObserver((entries) => {
+    for (const { target } of entries) {
+        if (scrolls(target)) target.tabIndex = 0;
+        else target.removeAttribute("tabindex");
+    }
+});
+for (const area of document.querySelectorAll(".wide")) watcher.observe(area);
 addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details")) details.open = true;
+    for (const details of document.querySelectorAll("details")) details.open = true;
 });
 document.documentElement.dataset.ready = "";
