@@ -5,7 +5,7 @@ import { fill, make, makeSvg, radios } from "./elements.js";
 import { key, mark } from "./marks.js";
 import { duration, figure, inUnits } from "./numbers.js";
 import { Plot } from "./plot.js";
-import { errorScale, isSpread, linearScale, logScale } from "./scales.js";
+import { errorScale, isSpread, linearScale, logScale, uprightScale } from "./scales.js";
 
 const COSTS = {
     parameters: "parameters",
@@ -80,7 +80,7 @@ function chartOf(means, best, cost) {
     const isError = state.get("logError");
     return {
         x: padded(isLog ? logScale(costs, inUnits) : linearScale(costs, { text: inUnits })),
-        y: padded(isError ? errorScale(accuracies) : linearScale(accuracies)),
+        y: padded(isError ? errorScale(accuracies) : uprightScale(accuracies)),
         xName: COSTS[cost] + (isLog ? " (log)" : ""),
         yName: `test accuracy${isError ? " (log)" : ""}`,
         series: [

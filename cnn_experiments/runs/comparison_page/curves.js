@@ -5,7 +5,7 @@ import { checkbox, fill, make } from "./elements.js";
 import { area, line } from "./marks.js";
 import { duration, figure, unitOfTime } from "./numbers.js";
 import { Plot } from "./plot.js";
-import { errorScale, isSpread, linearScale, logScale } from "./scales.js";
+import { errorScale, isSpread, linearScale, logScale, uprightScale } from "./scales.js";
 
 const FEWEST_RUNS = 3; // of which a mean is drawn
 const CHARTS = [
@@ -73,7 +73,7 @@ function contentOf(column, over) {
     const logarithmic = isAccuracy ? errorScale : logScale;
     return {
         x: over === "epoch" ? linearScale(across, { whole: true }) : linearScale([0, ...across], { unit: time.size }),
-        y: isLog ? logarithmic(values) : linearScale(values),
+        y: isLog ? logarithmic(values) : uprightScale(values),
         xName: over === "epoch" ? "epoch" : `training (${time.name})`,
         yName: column.replace("val/", "validation ").replace("train/", "training ") + (isLog ? " (log)" : ""),
         series,

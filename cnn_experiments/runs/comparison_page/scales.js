@@ -2,7 +2,8 @@
 
 import { figure } from "./numbers.js";
 
-const TICKS = 5;
+const TICKS = 5; // about, on an axis that runs across
+const UPWARDS = 8;
 
 /** The smallest and the largest of some values; of none, 0 and 1. */
 export function rangeOf(values) {
@@ -24,20 +25,25 @@ export function isSpread(values) {
  * Equal distances for equal differences.
  * @param {number[]} values that must find room
  * @param {object} options ``whole``: only whole numbers are written; ``unit``: values are written as multiples of it;
- *   ``text``: how
+ *   ``text``: how; ``wanted``: about how many
  */
-export function linearScale(values, { whole = false, unit = 1, text = figure } = {}) {
+export function linearScale(values, { whole = false, unit = 1, text = figure, wanted = TICKS } = {}) {
     const [low, high] = widened(...rangeOf(values));
-    const rough = (high - low) / unit / TICKS;
+    const rough = (high - low) / unit / wanted;
     const power = 10 ** Math.floor(Math.log10(rough));
     let step = [1, 2, 5, 10].find((factor) => factor * power >= rough * 0.999) * power;
     if (whole) step = Math.max(1, Math.round(step));
     const ticks = [];
     for (let number = Math.ceil(low / unit / step - 1e-9); number * step * unit <= high * (1 + 1e-12); number += 1) {
         ticks.push({ value: number * step * unit, text: text(Number((number * step).toPrecision(12))) });
-        if (ticks.length > 2 * TICKS + 2) break;
+        if (ticks.length > 2 * wanted + 2) break;
     }
     return { place: (value) => (value - low) / (high - low), ticks };
+}
+
+/** Equal distances for equal differences on an axis that runs upwards, where there is room for more numbers. */
+export function uprightScale(values) {
+    return linearScale(values, { wanted: UPWARDS });
 }
 
 /** A range that is not empty. */

@@ -5,7 +5,7 @@ import { fill, make } from "./elements.js";
 import { mark } from "./marks.js";
 import { figure } from "./numbers.js";
 import { Plot } from "./plot.js";
-import { isSpread, linearScale, logScale } from "./scales.js";
+import { isSpread, linearScale, logScale, uprightScale } from "./scales.js";
 
 const MOST_NAMES = 8; // beside each other below a chart
 
@@ -52,7 +52,7 @@ function settingChart({ key: name, values, accuracies, configurations: places })
     };
     return {
         x: isNumber ? (isLog ? logScale(values) : linearScale(values)) : beside,
-        y: linearScale(accuracies),
+        y: uprightScale(accuracies),
         xName: name.slice(0, 60) + (isLog ? " (log)" : ""),
         yName: "validation accuracy",
         series: points.map((point) => ({
