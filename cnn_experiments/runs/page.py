@@ -1,39 +1,35 @@
-"""A comparison as one page that works offline: table, curves, accuracy against cost, confusion, accuracy by class."""
+"""A comparison as one page that works offline: table, verdicts, curves, accuracy against cost, confusion.
 
+What stands in the tables is written here. What can be pointed at is drawn in the browser by the scripts of
+`comparison_page`, which are put into the page together with their data. The page's content-security policy allows these
+scripts and this style alone, by their digests, and nothing from elsewhere.
+"""
+
+import base64
+import hashlib
+import math
+import re
 from collections import defaultdict
+from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.formats import html_row, html_table, in_html
+from cnn_experiments.runs.page_data import MOST_DRAWN, as_script, confusion_of
 
 if TYPE_CHECKING:
     from cnn_experiments.runs.comparison import Comparison
 
-MOST_CURVES = 20  # more colours than this nobody can tell apart; the best configurations are drawn
-MOST_EFFECTS = 40  # that are drawn
-MOST_CLASSES = 100  # a larger confusion matrix nobody can read
-STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 0 auto; max-width: 1200px; padding: 1rem; color: #222; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .35rem .6rem; border-bottom: 1px solid #ddd; text-align: right; vertical-align: top; }
-td { white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; min-width: 12rem; white-space: normal; }
-thead th { border-bottom: 2px solid #888; }
-.swatch { display: inline-block; width: .8em; height: .8em; border-radius: 50%; margin-right: .4em; }
-.warning { background: #fff4d6; border-left: 4px solid #e0a800; padding: .4rem .8rem; margin: .4rem 0; }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 430px), 1fr)); gap: 1rem; }
-.charts svg { width: 100%; max-width: 44rem; height: auto; }
-.matrices { display: flex; flex-wrap: wrap; gap: 1.5rem; }
-.matrices td, .matrices th { padding: .25rem .45rem; border: 1px solid #eee; min-width: 0; text-align: center; }
-figure { margin: 0; min-width: 0; max-width: 100%; } figcaption { max-width: 28rem; margin-bottom: .4rem; }
-.interval { position: relative; width: 12rem; height: .8em; background: #f3f3f3; }
-.interval i { position: absolute; top: .2em; height: .4em; min-width: 2px; background: #1f77b4; }
-.interval b { position: absolute; top: -.2em; height: 1.2em; left: 50%; border-left: 1px solid #222; }
-code { background: #f3f3f3; padding: .1em .3em; overflow-wrap: anywhere; }
-"""
+FOLDER = Path(__file__).parent / "comparison_page"
+SCRIPTS = (  # each after those that it imports
+    "elements", "numbers", "state", "data", "scales", "plot", "marks", "curves", "costs", "search", "confusion",
+    "legend", "table", "main",
+)  # fmt: skip
+IMPORT = re.compile(r"^import \{[^}]*\} from \"\./\w+\.js\";\n", re.MULTILINE)
+MOST_LINES = 6  # in sight, of configurations without a verdict
+BAR = 200  # width of an interval, in pixels
 
 
 def as_html(comparison: "Comparison") -> str:
@@ -46,90 +42,155 @@ def as_html(comparison: "Comparison") -> str:
         *_list("Copies, not counted", [(copy, "copy of", str(original)) for copy, original in comparison.copies]),
     ]
     body = "\n".join(parts)
+    head = (
+        '<meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy()}">'
+        f'<meta name="color-scheme" content="light dark"><title>Comparison of runs</title><style>{style()}</style>'
+    )
+    scripts = ""
+    if comparison.configurations:
+        scripts = (
+            f'<script type="application/json" id="data">{as_script(comparison)}</script>\n'
+            f'<script type="module">{script()}</script>\n'
+        )
     return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>Comparison of runs</title>'
-        f"<style>{STYLE}</style></head><body>\n{body}\n</body></html>\n"
+        f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n'
+        f"<main>\n{body}\n</main>\n{scripts}</body></html>\n"
     )
 
 
-def _of_completed_runs(comparison: "Comparison") -> list[str]:
-    """Table, charts and matrices; empty if no run completed."""
-    drawn = comparison.configurations[:MOST_CURVES]
-    if not drawn:
-        return []
-    from cnn_experiments.runs.charts import against, colours_for, curves
+@cache
+def style() -> str:
+    """The style of the page."""
+    return (FOLDER / "page.css").read_text(encoding="utf-8")
 
-    colours = colours_for(len(drawn))
-    parts = [_main_table(comparison, colours), *_verdicts(comparison), *_effects(comparison)]
-    if len(comparison.configurations) > len(drawn):
-        parts += [f"<p>Everything below is about the best {len(drawn)} of {len(comparison.configurations)}.</p>"]
+
+@cache
+def script() -> str:
+    """The modules of the page as one: without their imports, since all names of all modules differ."""
+    modules = ((FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in SCRIPTS)
+    return "\n".join(re.sub(r"^export ", "", IMPORT.sub("", module), flags=re.MULTILINE) for module in modules)
+
+
+def policy() -> str:
+    """The content-security policy: only the page's own style and script, nothing from elsewhere."""
+    digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style(), script()))
+    of_style, of_script = (f"'sha256-{digest}'" for digest in digests)
+    return f"default-src 'none'; style-src {of_style}; script-src {of_script}; base-uri 'none'; form-action 'none'"
+
+
+def _of_completed_runs(comparison: "Comparison") -> list[str]:
+    """Tables, and places for what the scripts draw; empty if no run completed."""
+    if not comparison.configurations:
+        return []
     return [
-        *parts,
-        '<h2>Curves</h2><div class="charts">',
-        curves(drawn, colours, "val/accuracy", "epoch"),
-        curves(drawn, colours, "val/accuracy", "seconds"),
-        curves(drawn, colours, "train/loss", "epoch"),
-        curves(drawn, colours, "val/loss", "epoch"),
-        '</div><h2>Accuracy and what it costs</h2><div class="charts">',
-        against(drawn, colours, "parameters", "parameters"),
-        against(drawn, colours, "multiply_adds", "multiply-adds per image"),
-        against(drawn, colours, "train_seconds", "seconds of training"),
-        "</div>",
-        _matrices(drawn),
-        _accuracy_by_class(drawn),
+        '<noscript><p class="warning">Without JavaScript this page has no charts. The tables hold the figures.</p>'
+        "</noscript>",
+        _main_table(comparison),
+        *_verdicts(comparison),
+        '<div id="drawn" hidden="">',
+        '<div id="legend"></div><div>',
+        '<section><h2>Curves</h2><div id="curves"></div></section>',
+        '<section><h2>Accuracy and what it costs</h2><div id="costs"></div></section>',
+        *(['<section><h2>The search</h2><div id="search"></div></section>'] if comparison.search else []),
+        '<section><h2>Confusion</h2><div id="confusion"></div></section>',
+        "</div></div>",
+        *_effects(comparison),
+        _accuracy_by_class(comparison.configurations),
         _settings_that_differ(comparison),
     ]
 
 
-def _main_table(comparison: "Comparison", colours: list[str]) -> str:
-    """The table of all configurations, with the colours of those in the charts."""
+def _main_table(comparison: "Comparison") -> str:
+    """The table of all configurations; each cell with the value by which its column is sorted."""
     rows = []
-    for number, (name, *figures) in enumerate(comparison.rows()):
-        swatch = f'<span class="swatch" style="background:{colours[number]}"></span>' if number < len(colours) else ""
-        cells = "".join(f"<td>{in_html(figure)}</td>" for figure in figures)
-        rows.append(f"<tr><td>{swatch}{in_html(name)}</td>{cells}</tr>")
+    for number, (one, cells) in enumerate(zip(comparison.configurations, comparison.rows(), strict=True)):
+        until = one.seconds_to(comparison.accuracy) if cells[-1] else None
+        names = ("test/accuracy", "val/accuracy", "parameters", "multiply_adds", "images_per_second", "train_seconds")
+        values = [len(one.seeds), *map(one.mean, names), until]
+        texts = "".join(_cell(text, value) for text, value in zip(cells[1:], values, strict=True))
+        rows.append(f'<tr data-configuration="{number}"><th scope="row">{in_html(cells[0])}</th>{texts}</tr>')
     text = "Mean ± standard deviation over seeds, the best first. Times are of training, without validation."
-    return f"{html_table(comparison.headings(), rows)}<p>{text}</p>"
+    return (
+        f'<section id="configurations"><h2>Configurations</h2>{html_table(comparison.headings(), rows)}'
+        f'<p class="note">{text}</p></section>'
+    )
+
+
+def _cell(text: str, value: float | None) -> str:
+    """A cell that is sorted by a number."""
+    number = "" if value is None else f' data-value="{"Infinity" if value == math.inf else repr(float(value))}"'
+    return f"<td{number}>{in_html(text)}</td>"
 
 
 def _verdicts(comparison: "Comparison") -> list[str]:
     """A table of the verdicts, with their intervals as bars, and what there is no verdict on."""
-    parts = ["<h2>Is it better, or is it luck?</h2>"]
+    parts = []
     if rows := comparison.verdict_rows():
         verdicts = comparison.judged.verdicts
         widest = max(abs(end) for verdict in verdicts for end in (verdict.low, verdict.high)) or 1
-        bars = [_interval(verdict.low / widest, verdict.high / widest) for verdict in verdicts]
-        cells = [f"{html_row(row)[:-5]}<td>{bar}</td></tr>" for row, bar in zip(rows[1:], bars, strict=True)]
+        bars = [_interval(one.low, one.luck.value, one.high, widest, one.is_different) for one in verdicts]
         text = (
             "Each interval holds the true difference of mean test accuracies with a chance of 95 %: the luck of the "
-            "test images and of the seeds is in it. p is corrected for the number of pairs (Holm). The line is at 0."
+            "test images and of the seeds is in it. p is corrected for the number of pairs (Holm)."
         )
-        parts += [html_table([*rows[0], ""], cells), f"<p>{text}</p>"]
+        parts += [_with_bars(rows, bars, widest), f'<p class="note">{text}</p>']
         sentences = "".join(f"<li>{in_html(verdict.sentence())}</li>" for verdict in verdicts)
         parts.append(f"<details><summary>In words</summary><ul>{sentences}</ul></details>")
     missing = comparison.verdict_notes(most=0)[bool(rows) :]
-    parts += [f"<p>{in_html(line)}</p>" for line in missing]
-    return parts if len(parts) > 1 else []
+    lines = "".join(f"<li>{in_html(line)}</li>" for line in missing)
+    if len(missing) > MOST_LINES:
+        parts.append(
+            f"<details><summary>{len(missing)} configurations without a verdict</summary><ul>{lines}</ul></details>"
+        )
+    elif missing:
+        parts.append(f"<ul>{lines}</ul>")
+    return (
+        ['<section id="verdicts" class="judged"><h2>Is it better, or is it luck?</h2>', *parts, "</section>"]
+        if parts
+        else []
+    )
 
 
 def _effects(comparison: "Comparison") -> list[str]:
-    """What each setting changes, and what a search found of it: tables and charts; empty if there is neither."""
-    from cnn_experiments.runs.charts import effects, scatter
-
+    """What each setting changes, and what a search found of it: tables; empty if there is neither."""
     parts = []
-    for title, (heading, *rows) in comparison.tables()[1:]:
-        parts += [f"<h2>{in_html(title)}</h2>", html_table(heading, map(html_row, rows))]
-    drawn = [effects(comparison.effects[:MOST_EFFECTS])] if comparison.effects else []
-    if comparison.search is not None:
-        drawn += [scatter(key, own, comparison.search.accuracies) for key, own in comparison.search.values.items()]
-    return [*parts, '<div class="charts">', *drawn, "</div>"] if drawn else parts
+    for title, rows in comparison.tables()[1:]:
+        judged = rows == comparison.effect_rows()
+        if judged:
+            effects = comparison.effects
+            widest = max(abs(end) for one in effects for end in (one.luck.low, one.luck.high)) or 1
+            bars = [_interval(one.luck.low, one.luck.value, one.luck.high, widest, one.is_one) for one in effects]
+        table = _with_bars(rows, bars, widest) if judged else html_table(rows[0], map(html_row, rows[1:]))
+        parts.append(f'<section class="{"judged" if judged else "plain"}"><h2>{in_html(title)}</h2>{table}</section>')
+    return parts
 
 
-def _interval(low: float, high: float) -> str:
-    """An interval within -1 to 1 as a bar."""
-    left, width = 50 * (1 + low), 50 * (high - low)
-    return f'<div class="interval"><b></b><i style="left:{left:.1f}%;width:{width:.1f}%"></i></div>'
+def _with_bars(rows: list[list[str]], bars: Iterable[str], widest: float) -> str:
+    """A table whose last column are bars.
+
+    Args:
+        rows: the heading, then the others.
+        bars: one for each row but the heading.
+        widest: the share at the ends of the bars.
+    """
+    ends = f"{100 * widest:.1f}"
+    cells = [
+        f'{html_row(row).removesuffix("</tr>")}<td class="bar">{bar}</td></tr>'
+        for row, bar in zip(rows[1:], bars, strict=True)
+    ]
+    return html_table([*rows[0], f"−{ends} … 0 … {ends} points"], cells)
+
+
+def _interval(low: float, value: float, high: float, widest: float, is_sure: bool) -> str:
+    """An interval of shares as a bar, with its middle as a point and a line at 0."""
+    left, middle, right = (BAR / 2 * (1 + share / widest) for share in (low, value, high))
+    return (
+        f'<svg class="interval{" sure" if is_sure else ""}" width="{BAR}" height="16" aria-hidden="true">'
+        f'<line class="zero" x1="{BAR / 2:.0f}" x2="{BAR / 2:.0f}" y1="0" y2="16"/>'
+        f'<line class="span" x1="{left:.1f}" x2="{right:.1f}" y1="8" y2="8"/>'
+        f'<circle cx="{middle:.1f}" cy="8" r="3.5"/></svg>'
+    )
 
 
 def _list(heading: str, runs: list[tuple[Path, str, str]]) -> list[str]:
@@ -140,62 +201,31 @@ def _list(heading: str, runs: list[tuple[Path, str, str]]) -> list[str]:
         f"<li>{in_html(what)}: <code>{in_html(str(directory))}</code> {in_html(more)}</li>"
         for directory, what, more in runs
     )
-    return [f"<h2>{heading}</h2><ul>", *lines, "</ul>"]
-
-
-def _matrices(configurations: list[Configuration]) -> str:
-    """The confusion matrix of each configuration, over all its seeds; none of very many classes."""
-    tables = []
-    for configuration in configurations:
-        confusion, names = _confusion_of(configuration)
-        if not 0 < len(names) <= MOST_CLASSES:
-            continue
-        rows = [_matrix_row(name, counts) for name, counts in zip(names, confusion, strict=True)]
-        heading = "".join(f"<th>{in_html(name)}</th>" for name in names)
-        tables.append(
-            f"<figure><figcaption>{in_html(configuration.label)}</figcaption><div class='wide'><table>"
-            f"<tr><th></th>{heading}</tr>{''.join(rows)}</table></div></figure>"
-        )
-    if not tables:
-        return ""
-    text = "Test images of all seeds: a row for the true class, a column for the predicted one."
-    return f'<h2>Confusion</h2><p>{text}</p><div class="matrices">{"".join(tables)}</div>'
-
-
-def _matrix_row(name: str, counts: list[int]) -> str:
-    """Counts on a background that is darker the larger their share of the row."""
-    total = max(1, sum(counts))
-    cells = "".join(
-        f'<td style="background:rgba(31,119,180,{count / total:.3f});'
-        f'color:{"white" if count / total > 0.5 else "#222"}">{count:,}</td>'
-        for count in counts
-    )
-    return f"<tr><th>{in_html(name)}</th>{cells}</tr>"
+    return [f"<section><h2>{heading}</h2><ul>", *lines, "</ul></section>"]
 
 
 def _accuracy_by_class(configurations: list[Configuration]) -> str:
-    """The share of each class's test images that each configuration classified correctly."""
+    """The share of each class's test images that each of the best configurations classified correctly."""
     by_names: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for configuration in configurations:
-        confusion, names = _confusion_of(configuration)
+    for number, configuration in enumerate(configurations[:MOST_DRAWN]):
+        confusion, names = confusion_of(configuration)
         if names:
-            shares = [counts[number] / max(1, sum(counts)) for number, counts in enumerate(confusion)]
-            by_names[tuple(names)].append(html_row([configuration.label, *(f"{share:.4f}" for share in shares)]))
-    tables = [html_table(["configuration", *names], rows) for names, rows in by_names.items()]
-    return f"<h2>Test accuracy by class</h2>{'<br>'.join(tables)}" if tables else ""
+            shares = [counts[own] / max(1, sum(counts)) for own, counts in enumerate(confusion)]
+            cells = "".join(f"<td>{share:.4f}</td>" for share in shares)
+            heading = f'<th scope="row">{in_html(configuration.label)}</th>'
+            by_names[tuple(names)].append(f'<tr data-configuration="{number}">{heading}{cells}</tr>')
+    if not by_names:
+        return ""
+    tables = "".join(html_table(["configuration", *names], rows) for names, rows in by_names.items())
+    all_of_them = len(configurations) <= MOST_DRAWN
+    note = "" if all_of_them else f'<p class="note">Of the best {MOST_DRAWN} of {len(configurations)}.</p>'
+    return f'<section id="classes"><h2>Test accuracy by class</h2>{tables}{note}</section>'
 
 
 def _settings_that_differ(comparison: "Comparison") -> str:
     """A row for each setting, a column for each configuration; empty if the labels say all of it."""
     heading, *settings = comparison.settings_rows() or [[]]
-    return f"<h2>Settings that differ</h2>{html_table(heading, map(html_row, settings))}" if heading else ""
-
-
-def _confusion_of(configuration: Configuration) -> tuple[list[list[int]], list[str]]:
-    """Counts over all seeds, and the names of the classes; both empty if a run has none."""
-    found = [run.metrics["confusion"] for run in configuration.runs if run.metrics.get("confusion")]
-    if len(found) < len(configuration.runs) or any(one["classes"] != found[0]["classes"] for one in found):
-        return [], []
-    matrices = [confusion["test"] for confusion in found]
-    counts = [[sum(column) for column in zip(*rows, strict=True)] for rows in zip(*matrices, strict=True)]
-    return counts, [str(name) for name in found[0]["classes"]]
+    if not heading:
+        return ""
+    table = html_table(heading, map(html_row, settings))
+    return f'<section><h2>Settings that differ</h2><div class="settings">{table}</div></section>'

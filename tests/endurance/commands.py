@@ -50,7 +50,6 @@ def import_everything() -> None:
 
     import cnn_experiments.commands.train
     import cnn_experiments.inspection.pictures
-    import cnn_experiments.runs.charts
     import cnn_experiments.trainers.fit  # noqa: F401
 
     cv2.setNumThreads(0)
