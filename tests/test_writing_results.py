@@ -17,8 +17,8 @@ from tests.test_comparison import write_run
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A disk with room for 64 KiB."""
-    with disks.small_disk(tmp_path / "disk", "64k") as path:
+    """A disk with room for 48 KiB, which a page does not fit into."""
+    with disks.small_disk(tmp_path / "disk", "48k") as path:
         yield path
 
 
