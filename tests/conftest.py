@@ -18,6 +18,13 @@ from cnn_experiments.settings.schema import Settings
 from tests.made_data import make_digits, make_photographs
 
 
+def some_of(cases: list[tuple[Any, ...]], number: int) -> list[Any]:
+    """Cases for `pytest.mark.parametrize` that are much alike: so many, at even distances; the others are slow."""
+    quick = {place * len(cases) // number for place in range(number)}
+    slow = pytest.mark.slow
+    return [pytest.param(*case, marks=[slow] * (place not in quick)) for place, case in enumerate(cases)]
+
+
 class Outcome(NamedTuple):
     """What a command did."""
 

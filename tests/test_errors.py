@@ -5,45 +5,44 @@ from pathlib import Path
 import pytest
 
 from cnn_experiments.datamodules import mnist_files
-from tests.conftest import QUICK
+from tests.conftest import QUICK, some_of
+
+REFUSED = [
+    (["model=lenet"], ["model=lenet", "Did you mean lenet5?"]),
+    (["experiment=lenet5_papr"], ["experiment=lenet5_papr", "lenet5_paper"]),
+    (["modle=lenet5"], ["modle", "model"]),
+    (["c3=full"], ["c3: there is no such key. Did you mean model.c3?"]),
+    (["droput=0.5"], ["droput: there is no such key. Did you mean model.dropout?"]),
+    (["trainer.max_epoch=3"], ["trainer.max_epoch", "trainer.max_epochs"]),
+    (["+trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
+    (["+trainer.accelerator=cpu"], ["trainer.accelerator"]),
+    (["+datamodule.bach_size=3"], ["datamodule.bach_size", "batch_size"]),
+    (["+model.droput=0.1"], ["model.droput", "dropout"]),
+    (["datamodule.batch_size=-1"], ["datamodule.batch_size=-1", "greater than 0"]),
+    (["datamodule.batch_size=many"], ["datamodule.batch_size=many", "integer"]),
+    (["datamodule.distortion.scale=2"], ["datamodule.distortion.scale=2", "less than 1"]),
+    (["+datamodule.distortion.zoom=2"], ["datamodule.distortion.zoom"]),
+    (["model.dropout=1.5"], ["model.dropout=1.5", "less than 1"]),
+    (["model.c3=some"], ["model.c3=some", "'partial' or 'full'"]),
+    (["model.output=linear"], ["loss=map", "output=rbf", "loss=cross_entropy"]),
+    (["model.optimizer.lr=-1"], ["model.optimizer", "learning rate"]),
+    (["model.optimizer.lr=fast"], ["model.optimizer.lr=fast"]),
+    (["model.optimizer._target_=torch.optim.Adma"], ["model.optimizer._target_", "Adma"]),
+    (["model.schedule.decay=fast"], ["model.schedule.decay=fast", "cosine"]),
+    (["seed=-1"], ["seed=-1", "greater than or equal to 0"]),
+    (["seed=lucky"], ["seed=lucky", "integer"]),
+    (["trainer.gpus=two"], ["trainer.gpus=two", "[0,1]"]),
+    (["trainer.gpus=-2"], ["trainer.gpus=-2"]),
+    (["trainer.max_epochs=-5"], ["trainer", "max_epochs"]),
+    (["trainer.precision=half"], ["trainer.precision=half"]),
+    (["trainer.limit_train_batches=often"], ["trainer.limit_train_batches=often"]),
+    (["resume=nowhere"], ["resume=nowhere", "no run directory"]),
+    (["seed=1,2"], ["seed=1,2", "multirun"]),
+    (["model.dropout=[[["], ["model.dropout"]),
+]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["model=lenet"], ["model=lenet", "Did you mean lenet5?"]),
-        (["experiment=lenet5_papr"], ["experiment=lenet5_papr", "lenet5_paper"]),
-        (["modle=lenet5"], ["modle", "model"]),
-        (["c3=full"], ["c3: there is no such key. Did you mean model.c3?"]),
-        (["droput=0.5"], ["droput: there is no such key. Did you mean model.dropout?"]),
-        (["trainer.max_epoch=3"], ["trainer.max_epoch", "trainer.max_epochs"]),
-        (["+trainer.max_epoch=3"], ["trainer.max_epoch", "max_epochs"]),
-        (["+trainer.accelerator=cpu"], ["trainer.accelerator"]),
-        (["+datamodule.bach_size=3"], ["datamodule.bach_size", "batch_size"]),
-        (["+model.droput=0.1"], ["model.droput", "dropout"]),
-        (["datamodule.batch_size=-1"], ["datamodule.batch_size=-1", "greater than 0"]),
-        (["datamodule.batch_size=many"], ["datamodule.batch_size=many", "integer"]),
-        (["datamodule.distortion.scale=2"], ["datamodule.distortion.scale=2", "less than 1"]),
-        (["+datamodule.distortion.zoom=2"], ["datamodule.distortion.zoom"]),
-        (["model.dropout=1.5"], ["model.dropout=1.5", "less than 1"]),
-        (["model.c3=some"], ["model.c3=some", "'partial' or 'full'"]),
-        (["model.output=linear"], ["loss=map", "output=rbf", "loss=cross_entropy"]),
-        (["model.optimizer.lr=-1"], ["model.optimizer", "learning rate"]),
-        (["model.optimizer.lr=fast"], ["model.optimizer.lr=fast"]),
-        (["model.optimizer._target_=torch.optim.Adma"], ["model.optimizer._target_", "Adma"]),
-        (["model.schedule.decay=fast"], ["model.schedule.decay=fast", "cosine"]),
-        (["seed=-1"], ["seed=-1", "greater than or equal to 0"]),
-        (["seed=lucky"], ["seed=lucky", "integer"]),
-        (["trainer.gpus=two"], ["trainer.gpus=two", "[0,1]"]),
-        (["trainer.gpus=-2"], ["trainer.gpus=-2"]),
-        (["trainer.max_epochs=-5"], ["trainer", "max_epochs"]),
-        (["trainer.precision=half"], ["trainer.precision=half"]),
-        (["trainer.limit_train_batches=often"], ["trainer.limit_train_batches=often"]),
-        (["resume=nowhere"], ["resume=nowhere", "no run directory"]),
-        (["seed=1,2"], ["seed=1,2", "multirun"]),
-        (["model.dropout=[[["], ["model.dropout"]),
-    ],
-)
+@pytest.mark.parametrize(("arguments", "words"), some_of(REFUSED, 10))
 def test_train_refuses(
     run_command, digits: Path, tmp_path: Path, monkeypatch, arguments: list[str], words: list
 ) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 import yaml
 
-from tests.conftest import QUICK
+from tests.conftest import QUICK, some_of
 
 HOSTILE = [  # what a config names, and where
     ("os.system", "model"),
@@ -58,7 +58,7 @@ def changed(config: dict[str, Any], place: str, target: str) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize(("target", "place"), HOSTILE)
+@pytest.mark.parametrize(("target", "place"), some_of(HOSTILE, 4))
 def test_no_config_chooses_what_runs(
     received: Path, watched: Callable, run_command: Callable, target: str, place: str
 ) -> None:
@@ -147,6 +147,7 @@ def hostile_state(run: Path, callback: str, state: dict[str, Any]) -> None:
     torch.save(content, file)
 
 
+@pytest.mark.slow
 def test_no_path_is_taken_from_the_state_of_a_callback(received: Path, run_command: Callable, tmp_path: Path) -> None:
     precious = tmp_path / "precious"
     precious.mkdir()

@@ -157,7 +157,7 @@ BY_STEPS = ("trainer.max_steps=60", "trainer.val_check_interval=15", "trainer.ch
     [
         pytest.param(1, (), (), marks=pytest.mark.slow),
         (2, (), ("datamodule.num_workers=2",)),
-        (1, BY_STEPS, ()),
+        pytest.param(1, BY_STEPS, (), marks=pytest.mark.slow),
         pytest.param(2, BY_STEPS, (), marks=pytest.mark.slow),
     ],
 )
@@ -291,6 +291,7 @@ def test_without_validation_the_last_epoch_is_tested(run_command, digits: Path, 
     assert metrics["test/accuracy"] > 0
 
 
+@pytest.mark.slow
 def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed").status == 0
     assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["steps"] == 33
@@ -300,13 +301,13 @@ def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path:
     "setting",
     [
         "trainer.fast_dev_run=true",
-        "trainer.overfit_batches=2",
+        pytest.param("trainer.overfit_batches=2", marks=pytest.mark.slow),
         pytest.param("trainer.profiler=simple", marks=pytest.mark.slow),
         "trainer.max_time=00:00:01:00",
         "trainer.limit_train_batches=0.5",
         pytest.param("trainer.detect_anomaly=true", marks=pytest.mark.slow),
         pytest.param("trainer.deterministic=true", marks=pytest.mark.slow),
-        "trainer.gradient_clip_val=0.5",
+        pytest.param("trainer.gradient_clip_val=0.5", marks=pytest.mark.slow),
         pytest.param("trainer.reload_dataloaders_every_n_epochs=1", marks=pytest.mark.slow),
         "datamodule.limit=40",
     ],
@@ -329,6 +330,7 @@ def test_a_compiled_network_has_the_same_checkpoint(run_command, digits: Path, t
     assert run_command("test", "run=compiled").status == 0
 
 
+@pytest.mark.slow
 def test_auto_is_recorded_as_what_it_became(
     run_command, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop_in_epoch
 ) -> None:
@@ -393,6 +395,7 @@ def test_an_unknown_version_of_lightning_is_refused(run_command, digits: Path, m
     assert "pip install 'pytorch-lightning>=2.6.6,<2.7'" in outcome.error
 
 
+@pytest.mark.slow
 def test_an_epoch_without_validation_has_no_validation_figures(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.check_val_every_n_epoch=2", "trainer.max_epochs=4").status == 0
     lines = (only_run(tmp_path) / "history.csv").read_text().splitlines()
@@ -499,6 +502,7 @@ def test_snapshots_are_the_weights_after_each_epoch(run_command, digits: Path, t
     assert not any(torch.equal(first[name], second[name]) for name, _ in run.network().named_parameters())
 
 
+@pytest.mark.slow
 def test_snapshots_every_second_epoch(run_command, digits: Path, tmp_path: Path) -> None:
     run_command("train", *QUICK, "trainer.snapshots=2")
     assert [file.name for file in (only_run(tmp_path) / "snapshots").iterdir()] == ["epoch_0002.pt"]
