@@ -5,7 +5,7 @@ import re
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,6 +16,8 @@ from cnn_experiments.commands import from_python, resolvers
 from cnn_experiments.datamodules import mnist_files
 from cnn_experiments.settings.schema import Settings
 from tests.made_data import make_digits, make_photographs
+
+BROWSER = Path("/usr/bin/chromium-headless-shell")
 
 
 def some_of(cases: list[tuple[Any, ...]], number: int) -> list[Any]:
@@ -71,17 +73,30 @@ def trained(
     """A run on those digits with `QUICK` and other words: trained for the first test, copied for the others."""
 
     def run_in(name: str, *words: str) -> Path:
-        run, kept = tmp_path / name, tmp_path_factory.getbasetemp() / "trained" / "_".join(("run", *words))
-        if kept.exists():
-            shutil.copytree(kept, run)
-        else:
-            outcome = run_command("train", *QUICK, *words, f"hydra.run.dir={name}")
-            assert outcome.status == 0, outcome.error
-            shutil.copytree(run, kept)
-        point_to(run, data_dir=digits)
-        return run
+        kept = tmp_path_factory.getbasetemp() / "trained" / "_".join(("run", *words))
+        return trained_once(run_command, tmp_path / name, kept, *QUICK, *words, data_dir=digits)
 
     return run_in
+
+
+def trained_once(run_command: Callable[..., Outcome], run: Path, kept: Path, *words: str, **places: Path) -> Path:
+    """Train in a folder for the first test that asks for it, and copy the run for the others.
+
+    Args:
+        run_command: the fixture of that name.
+        run: the run directory.
+        kept: where the run is kept for the tests that follow.
+        words: of the command.
+        places: where this test has its data, by key.
+    """
+    if kept.exists():
+        shutil.copytree(kept, run)
+    else:
+        outcome = run_command("train", *words, f"hydra.run.dir={run}")
+        assert outcome.status == 0, outcome.error
+        shutil.copytree(run, kept)
+    point_to(run, **places)
+    return run
 
 
 def point_to(run: Path, **places: Path) -> None:
@@ -91,6 +106,18 @@ def point_to(run: Path, **places: Path) -> None:
     for key, place in places.items():
         text = re.sub(rf"(?m)^(  {key}:).*$", rf"\1 {place}", text)
     config.write_text(text)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium, driven by Playwright; tests that need it are skipped where one of them is missing."""
+    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    if not BROWSER.exists():
+        pytest.skip(f"there is no browser at {BROWSER}")
+    with playwright.sync_playwright() as started:
+        chromium = started.chromium.launch(executable_path=str(BROWSER), args=["--no-sandbox", "--disable-gpu"])
+        yield chromium
+        chromium.close()
 
 
 @pytest.fixture
@@ -108,15 +135,10 @@ def alexnet_run(
     run_command: Callable[..., Outcome], photographs: Path, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Path:
     """A run of one epoch on those photographs, in the folder ``run``: trained for the first test, copied for others."""
-    run, kept = tmp_path / "run", tmp_path_factory.getbasetemp() / "trained" / "alexnet"
-    if kept.exists():
-        shutil.copytree(kept, run)
-    else:
-        outcome = run_command("train", *SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "trainer.max_epochs=1", "hydra.run.dir=run")
-        assert outcome.status == 0, outcome.error
-        shutil.copytree(run, kept)
-    point_to(run, data_dir=tmp_path / "data", source=photographs)
-    return run
+    kept = tmp_path_factory.getbasetemp() / "trained" / "alexnet"
+    words = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "trainer.max_epochs=1")
+    places = {"data_dir": tmp_path / "data", "source": photographs}
+    return trained_once(run_command, tmp_path / "run", kept, *words, **places)
 
 
 # Settings under which a run on those photographs takes seconds.

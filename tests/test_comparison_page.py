@@ -15,7 +15,6 @@ from cnn_experiments.runs.page_data import MOST_DRAWN, MOST_POINTS, page_data
 from tests.test_comparison import HISTORY, write_run
 from tests.test_effects import write_search
 
-BROWSER = Path("/usr/bin/chromium-headless-shell")
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 ROUGH = ((1, 10.0, 0.5), (2, 20.0, 0.9), (3, 30.0, 0.6), (4, 40.0, 0.9))
 
@@ -66,17 +65,6 @@ def test_curves_are_thinned_to_a_bounded_number_of_points(epochs: int, every: in
 
 
 # --- Browser ----------------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not BROWSER.exists():
-        pytest.skip(f"there is no browser at {BROWSER}")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=str(BROWSER), args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

@@ -22,7 +22,6 @@ from cnn_experiments.inspection.receptive_fields import ReceptiveFields
 from tests.conftest import QUICK_PHOTOGRAPHS, SMALL_ALEXNET, some_of
 from tests.made_data import make_photographs
 
-BROWSER = Path("/usr/bin/chromium-headless-shell")
 TOOLS = ("tasks", "off", "looks", "likes", "runs", "time")
 LENET5_LAYERS = ("c1", "s2", "c3", "s4", "c5", "f6", "output")
 SECONDS = 60_000  # of patience, in milliseconds: other tests may be running
@@ -147,17 +146,6 @@ class Tab:
     def overflows(self) -> bool:
         """Whether the page is wider than the window."""
         return bool(self.page.evaluate("document.documentElement.scrollWidth > innerWidth"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    playwright = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
-    if not BROWSER.exists():
-        pytest.skip(f"there is no browser at {BROWSER}")
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=str(BROWSER), args=["--no-sandbox", "--disable-gpu"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture

@@ -173,7 +173,7 @@ def print_help(config_name: str, words: list[str]) -> None:
     Raises:
         HydraException: a word is wrong.
     """
-    config = compose(config_name, [word for word in words if "=" in word or word.startswith("~")])
+    config = compose(config_name, filter(is_setting, words))
     template = OmegaConf.to_container(config.hydra.help)["template"]  # type: ignore[call-overload,index]
     config.pop("hydra")
     folders = sorted(folder for folder in CONFIG_DIRECTORY.iterdir() if folder.is_dir() and folder.name != "hydra")
@@ -200,7 +200,12 @@ def with_todays_names(words: list[str]) -> list[str]:
 
 def options_first(words: Iterable[str]) -> list[str]:
     """The arguments with Hydra's options and their values before the settings: it takes no options among these."""
-    return sorted(words, key=lambda word: word[:1] == "~" or (word[:1] != "-" and "=" in word))
+    return sorted(words, key=is_setting)
+
+
+def is_setting(word: str) -> bool:
+    """Whether an argument sets or removes something in the config; others are Hydra's options and their values."""
+    return word[:1] == "~" or (word[:1] != "-" and "=" in word)
 
 
 def quoted_where_needed(word: str) -> str:

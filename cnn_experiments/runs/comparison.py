@@ -22,6 +22,7 @@ from cnn_experiments.runs.formats import (
     as_cell,
     as_csv,
     as_typed,
+    chance,
     cut,
     duration,
     figure,
@@ -392,16 +393,8 @@ def _as_record(verdict: Verdict) -> dict[str, Any]:
 
 
 def _verdict_row(verdict: Verdict) -> list[str]:
-    p = "<0.0001" if verdict.adjusted_p < 0.0001 else f"{verdict.adjusted_p:.4f}"
-    if not verdict.is_different:
-        return [verdict.one.label, verdict.other.label, verdict.interval(), p, "can be luck"]
-    return [
-        verdict.one.label,
-        verdict.other.label,
-        verdict.interval(),
-        p,
-        "better" if verdict.luck.value > 0 else "worse",
-    ]
+    says = ("better" if verdict.luck.value > 0 else "worse") if verdict.is_different else "can be luck"
+    return [verdict.one.label, verdict.other.label, verdict.interval(), chance(verdict.adjusted_p), says]
 
 
 def _seeds(configuration: Configuration) -> str:

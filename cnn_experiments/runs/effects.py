@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn_experiments.runs.comparable import are_paired, has_own_images, why_not
 from cnn_experiments.runs.configuration import Configuration, differing_keys, without_group
-from cnn_experiments.runs.formats import as_typed
+from cnn_experiments.runs.formats import as_typed, chance
 from cnn_experiments.runs.luck import Luck, contrasts
 from cnn_experiments.runs.verdicts import LEVEL, answers_of, holm
 
@@ -51,8 +51,8 @@ class Effect:
         """A row of a table, see `HEADING`."""
         digits = 2 if self.luck.margin < 0.002 else 1
         value, low, high = (f"{100 * share:+.{digits}f}" for share in (self.luck.value, self.luck.low, self.luck.high))
-        p = "<0.0001" if self.adjusted_p < 0.0001 else f"{self.adjusted_p:.4f}"
-        return [self.name, f"{value} ({low} to {high})", p, "" if self.is_one else "can be luck"]
+        says = "" if self.is_one else "can be luck"
+        return [self.name, f"{value} ({low} to {high})", chance(self.adjusted_p), says]
 
 
 HEADING = ["change", "test accuracy in points (95 % interval)", "p", ""]

@@ -118,6 +118,11 @@ def some_of(values: Sequence[str], most: int = 6) -> str:
     return f"{', '.join(values[:-1])} or {values[-1]}"
 
 
+def chance(p: float) -> str:
+    """A p-value with four digits."""
+    return "<0.0001" if p < 0.0001 else f"{p:.4f}"
+
+
 def all_of(values: Sequence[str], most: int = 6) -> str:
     """One or more values as part of a sentence; of many, only the first."""
     if len(values) > most:

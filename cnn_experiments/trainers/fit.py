@@ -282,13 +282,6 @@ def outcome(
     trainer: pl.Trainer, checkpoints: BestAndLast, report: EpochReport, data: ImageData, evaluation: Evaluation
 ) -> dict[str, Any]:
     """What ``metrics.json`` gains at the end: the results."""
-    figures = rounded(
-        {
-            "val/accuracy": checkpoints.best_accuracy,
-            "test/loss": evaluation.loss,
-            "test/accuracy": evaluation.accuracy,
-        }
-    )
     return {
         "status": "completed",
         "epochs": trainer.current_epoch,
@@ -297,5 +290,6 @@ def outcome(
         "images_per_second": report.images_per_second,
         "test_images": len(evaluation.labels),
         "confusion": {"classes": list(data.class_names), "test": evaluation.confusion.tolist()},
-        **figures,
+        **rounded({"val/accuracy": checkpoints.best_accuracy}),
+        **evaluation.figures(),
     }
