@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from cnn_experiments.commands.from_python import composed
 from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.runs.disagreements import kept_mistakes
 
 SEEDS, EPOCHS, IMAGES, WANTED = 10, 60, 10_000, 5.0
 RATES, DROPOUTS = [0.0005 * step for step in range(1, 11)], [0.0, 0.1, 0.2, 0.3, 0.4]
@@ -53,6 +54,8 @@ def write_run(directory: Path, config: dict[str, Any], hardness: NDArray[np.floa
     run.start(config)
     run.record(**metrics)
     run.write_predictions(labels, np.where(is_right, labels, (labels + 1) % 10), rng.random(IMAGES, np.float32))
+    kept = kept_mistakes(is_right)
+    run.write_mistakes(kept, rng.integers(0, 256, (len(kept), 28, 28, 1), np.uint8))
     with run.history_file.open("w", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(COLUMNS)

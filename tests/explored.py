@@ -13,6 +13,7 @@ from cnn_experiments.evaluation.exploring import subject_of
 from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.evaluation.run import Run, open_run
 from cnn_experiments.evaluation.snapshots import write_snapshot
+from cnn_experiments.evaluation.testing import write_answers
 from cnn_experiments.explorer.subject import Subject
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.schema import Settings
@@ -53,8 +54,7 @@ def write_run(folder: Path, settings: Settings, predictions: bool = True, snapsh
         write_snapshot(folder, epoch, changed(untrained_network(settings), 0.1 * epoch))
     run = open_run(folder)
     if predictions:
-        evaluation = run.evaluate()
-        files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
+        write_answers(files, run.data, run.evaluate())
     return run
 
 

@@ -10,9 +10,11 @@ import pytest
 from cnn_experiments.runs import page as pages
 from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
+from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.page_data import MOST_DRAWN, MOST_POINTS, page_data
 from tests.test_comparison import HISTORY, write_run
+from tests.test_disagreements import write_tested
 from tests.test_effects import write_search
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
@@ -393,3 +395,36 @@ def test_other_scripts_and_styles_are_refused(browser: Any, written: Path) -> No
     }""")
     assert page.evaluate("window.ran") is None
     context.close()
+
+
+def test_images_that_one_gets_right_and_another_wrong(tab: Tab, tmp_path: Path) -> None:
+    write_tested(tmp_path / "good", [3], model__init="good")
+    write_tested(tmp_path / "poor", [4, 15], model__init="poor")
+    for seed in (1, 2, 3):
+        write_tested(tmp_path / f"poorest{seed}", [4, 15, 16, 17], seed, model__init="poorest")
+    RunDirectory(tmp_path / "good").mistakes_file.unlink()
+    (tmp_path / "comparison.html").write_text(compare(tmp_path).to_html(), encoding="utf-8")
+    page = tab.open(tmp_path / "comparison.html")
+    section = page.locator("section", has=page.locator("#images"))
+    captions, note = section.locator("figcaption"), section.locator(".note")
+    assert captions.all_inner_texts() == ["4, not 10", "5, not 10"]
+    assert note.inner_text() == "lenet5 init=good gets 2 test images right that lenet5 init=poor gets wrong."
+    widths = section.locator("img").evaluate_all("images => images.map(image => image.naturalWidth)")
+    assert widths == [3, 3]
+
+    section.get_by_label("wrong with").select_option(label="lenet5 init=poorest")
+    assert captions.count() == 4
+    assert "gets wrong (each in most of its runs)." in note.inner_text()
+    assert section.locator("figure").first.get_attribute("title") == (
+        "lenet5 init=good: 1 of 1 right\nlenet5 init=poorest: 0 of 3 right"
+    )
+    section.get_by_role("button", name="swap").click()
+    assert captions.count() == 0
+    assert "gets 1 test image right" in note.inner_text()
+    assert "There are no pictures of them: cnn-test run=… adds them" in note.inner_text()
+    section.get_by_label("right with").select_option(label="lenet5 init=good")
+    assert note.inner_text() == "Choose two that differ."
+
+
+def test_without_predictions_there_are_no_images_to_compare(page: Any) -> None:
+    assert page.locator("#images").is_hidden()

@@ -12,9 +12,11 @@ from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
 
+from cnn_experiments.datamodules.samplers import Draw
 from cnn_experiments.evaluation import hardware
 from cnn_experiments.evaluation.run import open_run
 from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.runs.disagreements import read_mistakes
 from cnn_experiments.trainers.callbacks import EpochReport
 from tests.conftest import QUICK
 
@@ -519,8 +521,16 @@ def test_a_run_without_predictions_gets_them_from_its_test(run_command, trained)
     run = RunDirectory(trained("run", "trainer.max_epochs=1"))
     before = {name: array.tolist() for name, array in np.load(run.predictions_file).items()}
     run.predictions_file.unlink()
+    pictures = read_mistakes(run.mistakes_file)
+    run.mistakes_file.unlink()
     outcome = run_command("test", "run=run")
-    assert outcome.out.splitlines()[-1] == "written: run/test_predictions.npz"
+    assert outcome.out.splitlines()[-1] == "written: run/test_predictions.npz, run/test_mistakes.npz"
+    wrong = np.nonzero(np.not_equal(before["labels"], before["predictions"]))[0].tolist()
+    assert list(pictures) == list(read_mistakes(run.mistakes_file)) == wrong
+    images = open_run("run").data.images_of("test")
+    for place, picture in pictures.items():  # ink is dark, as on paper
+        digit = 255 - images[Draw(torch.tensor([place]))][0][0].permute(1, 2, 0).numpy()
+        assert (digit == picture).all()
     assert {name: array.tolist() for name, array in np.load(run.predictions_file).items()} == before
     assert "written" not in run_command("test", "run=run").out
 

@@ -25,17 +25,20 @@ def main(config: DictConfig) -> None:
         print(f"Careful, {difference}")
     for name, value in evaluation.figures().items():
         print(f"{name} {value}")
-    if config.checkpoint is None and not run.files.predictions_file.exists():
-        add_predictions(run, evaluation)
+    if config.checkpoint is None:
+        add_answers(run, evaluation)
 
 
-def add_predictions(run: "Run", evaluation: "Evaluation") -> None:
-    """Give a run of an earlier version the predictions that a comparison needs, if they are those of its own test."""
-    if evaluation.figures()["test/accuracy"] != run.metrics.get("test/accuracy"):
+def add_answers(run: "Run", evaluation: "Evaluation") -> None:
+    """Give a run of an earlier version the files that a comparison needs, if this is its own test over again."""
+    from cnn_experiments.evaluation.testing import write_answers
+
+    missing = [file for file in (run.files.predictions_file, run.files.mistakes_file) if not file.exists()]
+    if not missing or evaluation.figures()["test/accuracy"] != run.metrics.get("test/accuracy"):
         return
     with suppress(ExperimentError):  # a folder that cannot be written can still be tested
-        run.files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
-        print(f"written: {shown(run.files.predictions_file)}")
+        write_answers(run.files, run.data, evaluation)
+        print(f"written: {', '.join(map(shown, missing))}")
 
 
 # In one process, whatever the run had: the figures do not depend on it.

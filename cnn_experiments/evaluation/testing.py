@@ -12,9 +12,12 @@ from torch import Tensor, distributed, nn
 from torch.nn import functional
 
 from cnn_experiments.datamodules.base import ImageData, Part
+from cnn_experiments.datamodules.samplers import Draw
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
-from cnn_experiments.runs.directory import rounded
+from cnn_experiments.inspection.images import picture_of_bytes, reduced
+from cnn_experiments.runs.directory import RunDirectory, rounded
+from cnn_experiments.runs.disagreements import LONGEST_SIDE, kept_mistakes
 from cnn_experiments.settings.schema import BatchLimit
 
 
@@ -143,3 +146,25 @@ def _interleaved(batches: list[NDArray[Any]]) -> list[NDArray[Any]]:
             batch[rank :: len(parts)] = part
         whole.append(batch)
     return whole
+
+
+def write_answers(files: RunDirectory, data: ImageData, evaluation: Evaluation) -> None:
+    """Write the prediction for each test image, and small pictures of misclassified ones, into a run directory.
+
+    Args:
+        files: the run directory.
+        data: the data set.
+        evaluation: of its test images.
+
+    Raises:
+        ExperimentError: the disk is full, or the directory cannot be written.
+    """
+    positions = kept_mistakes(evaluation.predictions == evaluation.labels)
+    images = np.zeros((0, 1, 1, 3), np.uint8)
+    if len(positions):
+        pictures = picture_of_bytes(data, data.images_of("test")[Draw(torch.from_numpy(positions))][0])
+        images = np.stack([reduced(picture, LONGEST_SIDE) for picture in pictures])
+    if (images == images[..., :1]).all():
+        images = images[..., :1]
+    files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
+    files.write_mistakes(positions, images)

@@ -19,13 +19,7 @@ from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer import messages
 from cnn_experiments.explorer.refusal import RefusalError
-from cnn_experiments.explorer.situation import (
-    Desk,
-    Posed,
-    colours_of,
-    picture_of_bytes,
-    picture_of_input,
-)
+from cnn_experiments.explorer.situation import Desk, Posed
 from cnn_experiments.explorer.subject import NOT_RECORDED, Inspected, Subject, TestImages
 from cnn_experiments.inspection.ablation import maps_by_importance
 from cnn_experiments.inspection.arithmetic import Unchanged
@@ -38,6 +32,7 @@ from cnn_experiments.inspection.exciting_images import (
     write_exciting_images,
 )
 from cnn_experiments.inspection.graph import INPUT
+from cnn_experiments.inspection.images import colours_of, picture_of_bytes, picture_of_input
 from cnn_experiments.inspection.layer_statistics import layer_statistics, shared_ranges
 from cnn_experiments.inspection.occlusion import occlusion_map
 from cnn_experiments.inspection.progress import Progress

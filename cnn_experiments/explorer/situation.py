@@ -11,10 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from PIL import Image as Pillow
 from torch import Tensor, fx
 from torch.nn import functional
 
@@ -28,6 +25,7 @@ from cnn_experiments.explorer.subject import Inspected, Subject
 from cnn_experiments.inspection.ablation import Means, switched_off, with_maps_off
 from cnn_experiments.inspection.arithmetic import Arithmetic
 from cnn_experiments.inspection.graph import INPUT
+from cnn_experiments.inspection.images import Picture, picture_of_bytes, reduced
 from cnn_experiments.inspection.layer_outputs import dead_maps, first_tensor, watching
 from cnn_experiments.inspection.occlusion import occluded
 
@@ -35,9 +33,6 @@ MOST_UPLOADS = 4  # of a tab; the oldest is forgotten
 MOST_RESULTS = 4  # of a tab; likewise
 MOST_BYTES_OF_RESULTS = 2**26
 LARGEST_PICTURE = 512  # pixels; larger photographs are shown smaller
-
-Picture = NDArray[np.uint8]
-"""Red, green and blue, (H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +185,7 @@ class Desk:
         except UnusableImageError as error:
             raise unusable(error) from None
         prepared = [_prepared(subject, content) for subject in self.subjects]
-        photograph = Photograph(_reduced(pixels, LARGEST_PICTURE), (pixels.shape[1], pixels.shape[0]), prepared)
+        photograph = Photograph(reduced(pixels, LARGEST_PICTURE), (pixels.shape[1], pixels.shape[0]), prepared)
         self._uploaded += 1
         key = f"u{self._uploaded}"
         self.uploads[key] = photograph
@@ -287,54 +282,3 @@ def _prepared(subject: Subject, content: bytes) -> Tensor | UserError:
             return subject.data.read_image(file)
         except UnusableImageError as error:
             return unusable(error)
-
-
-def picture_of_bytes(data: ImageData, images: Tensor) -> Picture:
-    """Images of a data set as pictures, (N, H, W, 3); digits dark on white, as they were written.
-
-    Args:
-        data: the data set.
-        images: as it gives them, bytes or floats (N, C, H, W).
-    """
-    if images.dtype != torch.uint8:  # of an object of the user's own
-        low, high = images.amin(), images.amax()
-        images = ((images - low) / (high - low).clamp_min(1e-12) * 255).round().to(torch.uint8)
-    if isinstance(data, MNIST):
-        images = 255 - images
-    return _as_colours(images)
-
-
-def picture_of_input(data: ImageData, image: Tensor) -> Picture:
-    """A network input (C, H, W) as a picture (H, W, 3), with the data set's normalisation undone."""
-    if isinstance(data, MNIST):
-        shares = 1 - (image - data.background) / (data.ink - data.background)
-    elif (colours := colours_of(data)) is not None:
-        mean, std = (torch.tensor(numbers)[:, None, None] for numbers in colours)
-        shares = image * std + mean
-    else:
-        shares = (image - image.amin()) / (image.amax() - image.amin()).clamp_min(1e-12)
-    picture: Picture = _as_colours((shares.clamp(0, 1) * 255).round().to(torch.uint8)[None])[0]
-    return picture
-
-
-def colours_of(data: ImageData | None) -> tuple[list[float], list[float]] | None:
-    """What is subtracted from each colour from 0 to 1, and what it is divided by; None where that is not known."""
-    mean, std = getattr(data, "mean", None), getattr(data, "std", None)
-    if isinstance(data, MNIST) or not isinstance(mean, Tensor) or not isinstance(std, Tensor):
-        return None
-    return mean.flatten().tolist(), std.flatten().tolist()
-
-
-def _as_colours(images: Tensor) -> Picture:
-    """Bytes (N, C, H, W) as (N, H, W, 3): one channel for all three colours; of more than three, the first three."""
-    if images.shape[1] < 3:
-        images = images[:, :1].expand(-1, 3, -1, -1)
-    colours: Picture = np.ascontiguousarray(images[:, :3].permute(0, 2, 3, 1).numpy())
-    return colours
-
-
-def _reduced(picture: Picture, side: int) -> Picture:
-    """A picture with at most so many pixels a side."""
-    image = Pillow.fromarray(picture)
-    image.thumbnail((side, side))
-    return np.asarray(image)

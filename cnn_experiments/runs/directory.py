@@ -7,6 +7,7 @@ checkpoints/best.ckpt   weights of the best epoch on the validation images
 checkpoints/last.ckpt   everything needed to resume after the last finished epoch
 snapshots/epoch_*.pt    weights after some epochs, in half precision, if trainer.snapshots asks for them
 test_predictions.npz    class, predicted class, and score of the correct class, of each test image
+test_mistakes.npz       small pictures of misclassified test images
 events.out.tfevents.*   TensorBoard's
 train.log               what was printed
 .hydra/                 Hydra's own record, if the run was started from the command line
@@ -56,6 +57,7 @@ class RunDirectory:
         self.best_checkpoint = path / "checkpoints" / "best.ckpt"
         self.last_checkpoint = path / "checkpoints" / "last.ckpt"
         self.predictions_file = path / "test_predictions.npz"
+        self.mistakes_file = path / "test_mistakes.npz"
         self.log_file = path / "train.log"
 
     @classmethod
@@ -159,13 +161,16 @@ class RunDirectory:
             predictions: integers (N,), the classes with the highest scores.
             scores: floats (N,), the scores of the correct classes.
         """
-        import numpy as np
+        _write_arrays(self.predictions_file, labels=labels, predictions=predictions, scores=scores)
 
-        content = io.BytesIO()
-        np.savez_compressed(
-            content, labels=np.asarray(labels), predictions=np.asarray(predictions), scores=np.asarray(scores)
-        )
-        files.write_bytes(self.predictions_file, content.getvalue())
+    def write_mistakes(self, positions: Any, images: Any) -> None:
+        """Write small pictures of misclassified test images to test_mistakes.npz.
+
+        Args:
+            positions: integers (K,), the places of the images in the test set; an array, or a tensor on the CPU.
+            images: bytes (K, H, W, C), likewise.
+        """
+        _write_arrays(self.mistakes_file, positions=positions, images=images)
 
     def refuse_folders(self) -> None:
         """Raise if there is a folder where the run would write a file, or the other way round.
@@ -175,7 +180,7 @@ class RunDirectory:
         """
         for file in (
             *(self.config_file, self.metrics_file, self.history_file, self.log_file, self.predictions_file),
-            *(self.best_checkpoint, self.last_checkpoint),
+            *(self.mistakes_file, self.best_checkpoint, self.last_checkpoint),
         ):
             if file.is_dir() or file.parent.is_file():
                 place = file if file.is_dir() else file.parent
@@ -193,6 +198,16 @@ class RunDirectory:
             inside = sorted(self.path.iterdir())
             files.refuse_links(self.path, inside)
             files.refuse_links(self.path, [file for folder in inside if folder.is_dir() for file in folder.iterdir()])
+
+
+def _write_arrays(file: Path, **arrays: Any) -> None:
+    """Write arrays, or tensors on the CPU, as a compressed .npz."""
+    import numpy as np
+
+    content = io.BytesIO()
+    plain: dict[str, Any] = {name: np.asarray(array) for name, array in arrays.items()}
+    np.savez_compressed(content, **plain)
+    files.write_bytes(file, content.getvalue())
 
 
 def is_first_process() -> bool:

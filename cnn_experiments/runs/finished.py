@@ -125,7 +125,7 @@ class FinishedRun:
             drawn: Any = hashlib.sha256(b"\n".join(lines)).hexdigest()
         else:
             drawn = self.data_seed if "datamodule.test_size" in self.settings else None
-        return self.tested.labels, len(self.tested.right), repr(drawn)
+        return self.tested.digest, len(self.tested.right), repr(drawn)
 
 
 def run_directories(folders: Iterable[Path]) -> Iterator[RunDirectory]:

@@ -2,7 +2,7 @@
 
 What stands in the tables is written here. What can be pointed at is drawn in the browser by the scripts of
 `comparison_page`, which are put into the page together with their data. The page's content-security policy allows these
-scripts and this style alone, by their digests, and nothing from elsewhere.
+scripts and this style alone, by their digests, pictures that stand in the page itself, and nothing from elsewhere.
 """
 
 import base64
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 FOLDER = Path(__file__).parent / "comparison_page"
 SCRIPTS = (  # each after those that it imports
     "elements", "numbers", "state", "data", "scales", "plot", "marks", "curves", "costs", "search", "confusion",
-    "legend", "table", "main",
+    "images", "legend", "table", "main",
 )  # fmt: skip
 IMPORT = re.compile(r"^import \{[^}]*\} from \"\./\w+\.js\";\n", re.MULTILINE)
 MOST_LINES = 6  # in sight, of configurations without a verdict
@@ -76,7 +76,10 @@ def policy() -> str:
     """The content-security policy: only the page's own style and script, nothing from elsewhere."""
     digests = (base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() for text in (style(), script()))
     of_style, of_script = (f"'sha256-{digest}'" for digest in digests)
-    return f"default-src 'none'; style-src {of_style}; script-src {of_script}; base-uri 'none'; form-action 'none'"
+    return (
+        f"default-src 'none'; img-src data:; style-src {of_style}; script-src {of_script}; base-uri 'none'; "
+        "form-action 'none'"
+    )
 
 
 def _of_completed_runs(comparison: "Comparison") -> list[str]:
@@ -94,6 +97,7 @@ def _of_completed_runs(comparison: "Comparison") -> list[str]:
         '<section><h2>Accuracy and what it costs</h2><div id="costs"></div></section>',
         *(['<section><h2>The search</h2><div id="search"></div></section>'] if comparison.search else []),
         '<section><h2>Confusion</h2><div id="confusion"></div></section>',
+        '<section><h2>Images that one gets right and another wrong</h2><div id="images"></div></section>',
         "</div></div>",
         *_effects(comparison),
         _accuracy_by_class(comparison.configurations),

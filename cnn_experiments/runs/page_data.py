@@ -1,11 +1,13 @@
-"""What the page of a comparison draws, as JSON: curves, costs, confusion matrices, settings; bounded in size."""
+"""What the page of a comparison draws, as JSON: curves, costs, confusion, images, settings; bounded in size."""
 
+import base64
 import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from cnn_experiments.runs.configuration import Configuration, differing_keys
+from cnn_experiments.runs.disagreements import disagreements_of
 from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.formats import as_typed, cut, printable, without_infinite
 from cnn_experiments.runs.search import is_number
@@ -59,6 +61,7 @@ def page_data(comparison: "Comparison") -> dict[str, Any]:
         "common_settings": _settings(configurations[0], common) if configurations else "",
         "configurations": content,
         "search": _search(comparison),
+        **_disagreements(configurations[:MOST_DRAWN]),
     }
 
 
@@ -144,6 +147,22 @@ def _search(comparison: "Comparison") -> list[dict[str, Any]]:
         }
         for key, own in comparison.search.values.items()
     ]
+
+
+def _disagreements(configurations: Sequence[Configuration]) -> dict[str, Any]:
+    """Images that some configurations get right and others wrong; how many each gets right that another gets wrong."""
+    found = disagreements_of(configurations)
+    return {
+        "images": [
+            {
+                "picture": base64.b64encode(image.picture).decode(),
+                "label": image.label,
+                "predicted": image.predicted,
+            }
+            for image in found.images
+        ],
+        "disagreements": [[one, other, number] for (one, other), number in found.counts.items()],
+    }
 
 
 def _rounded(value: float | None) -> float | None:

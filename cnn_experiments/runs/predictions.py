@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,23 @@ class Tested:
     """What a run made of its test images, N in the order of the test set.
 
     Args:
-        right: whether each was classified correctly, (N,).
-        labels: a digest of their classes, which is another one where the images are others or in another order.
+        labels: their classes, (N,).
+        predictions: the classes that the run predicted, (N,).
     """
 
-    right: NDArray[np.bool_]
-    labels: str
+    labels: NDArray[np.integer[Any]]
+    predictions: NDArray[np.integer[Any]]
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """Whether each was classified correctly, (N,)."""
+        right: NDArray[np.bool_] = self.labels == self.predictions
+        return right
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of their classes, which is another one where the images are others or in another order."""
+        return hashlib.sha256(self.labels.astype("<i8").tobytes()).hexdigest()
 
     @property
     def accuracy(self) -> float:
@@ -66,8 +78,7 @@ def read_tested(file: Path) -> Tested:
     Raises:
         UserError: the file is missing, or not what a run writes.
     """
-    labels, predictions = read_predictions(file)
-    return Tested(labels == predictions, hashlib.sha256(labels.astype("<i8").tobytes()).hexdigest())
+    return Tested(*map(_narrow, read_predictions(file)))
 
 
 def _classes(array: NDArray[Any]) -> NDArray[np.int64]:
@@ -79,3 +90,8 @@ def _classes(array: NDArray[Any]) -> NDArray[np.int64]:
     if array.dtype.kind not in "iu" or array.ndim != 1:
         raise ValueError("no classes")
     return array.astype(np.int64)
+
+
+def _narrow(classes: NDArray[np.int64]) -> NDArray[np.integer[Any]]:
+    """Classes in a byte each where there are few, since those of hundreds of runs are in memory together."""
+    return classes.astype(np.uint8) if classes.min() >= 0 and classes.max() < 256 else classes

@@ -20,7 +20,7 @@ from cnn_experiments.evaluation.checkpoint import read_checkpoint
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
 from cnn_experiments.evaluation.randomness import randomness_of
 from cnn_experiments.evaluation.run import Run, test_limit
-from cnn_experiments.evaluation.testing import Evaluation, evaluate
+from cnn_experiments.evaluation.testing import Evaluation, evaluate, write_answers
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
 from cnn_experiments.runs.provenance import provenance
@@ -191,7 +191,7 @@ def fit(
                 logger.log_metrics(tested, after_training)
                 dashboard.dashboard.write_test(logger.experiment, after_training, data, evaluation)
                 logger.experiment.flush()
-                files.write_predictions(evaluation.labels, evaluation.predictions, evaluation.scores)
+                write_answers(files, data, evaluation)
                 files.record(**outcome(trainer, checkpoints, report, data, evaluation))
 
 

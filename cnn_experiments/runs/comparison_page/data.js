@@ -14,7 +14,7 @@ export const configurations = data.configurations.map((one, number) => ({
  * ``matching``: the configurations that the filter lets through, ``visible``: those of them that are drawn, both the
  * best first. ``logLoss``, ``logError``: logarithmic scales. ``smoothing``: the weight of an exponential mean.
  * ``cost``: what accuracy is drawn against. ``reference``: the number of the configuration that confusion is compared
- * with, or null.
+ * with, or null. ``pair``: the numbers of the two configurations whose mistakes are shown.
  */
 export const state = new State({
     matching: [],
@@ -24,6 +24,7 @@ export const state = new State({
     smoothing: 0,
     cost: null,
     reference: null,
+    pair: [0, 1],
 });
 
 const choices = new Map(); // by number: whether its checkbox was ticked or cleared

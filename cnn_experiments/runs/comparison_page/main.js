@@ -4,6 +4,7 @@ import { showConfusion } from "./confusion.js";
 import { showCosts } from "./costs.js";
 import { showCurves } from "./curves.js";
 import { settle } from "./data.js";
+import { showImages } from "./images.js";
 import { showLegend } from "./legend.js";
 import { showSearch } from "./search.js";
 import { makeSortable, showFilter } from "./table.js";
@@ -19,6 +20,7 @@ showCurves(place("curves"));
 showCosts(place("costs"));
 if (place("search") !== null) showSearch(place("search"));
 showConfusion(place("confusion"));
+showImages(place("images"));
 
 // What scrolls must be reachable by keyboard, also in browsers that do not see to it themselves.
 const scrolls = (area) => area.scrollWidth > area.clientWidth || area.scrollHeight > area.clientHeight;
@@ -28,7 +30,7 @@ const watcher = new ResizeObserver((entries) => {
         else target.removeAttribute("tabindex");
     }
 });
-for (const area of document.querySelectorAll(".wide")) watcher.observe(area);
+for (const area of document.querySelectorAll(".wide, .gallery")) watcher.observe(area);
 addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
 });
