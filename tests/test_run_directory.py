@@ -5,16 +5,29 @@ import os
 import sys
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
 from cnn_experiments.runs.files import read_text, write_bytes, write_text
+from cnn_experiments.runs.records import read_yaml
 
 CONFIG = {"seed": 0, "model": {"name": "lenet5", "classes": ["고양이", "dog"], "rate": 1e-4, "lrn": None}}
+
+
+NUMBERS = st.integers(-(2**62), 2**62) | st.floats(allow_nan=False)
+WORDS = st.sampled_from(["yes", "1e3", "0x10", "1:30", "<<", "=", "~", "", "- a", "[", "#", "*a", "&a", "!b", "a\nb"])
+SCALARS = st.none() | st.booleans() | NUMBERS | WORDS | st.text()
+PLAIN = st.dictionaries(
+    st.text() | WORDS,
+    st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner), max_leaves=20),
+)
 
 
 @pytest.fixture
@@ -23,6 +36,17 @@ def run(tmp_path: Path) -> RunDirectory:
     run = RunDirectory(tmp_path / "run")
     run.start(CONFIG, seed=0, parameters=60_000)
     return run
+
+
+@settings(max_examples=150, deadline=None)
+@given(content=PLAIN, flow=st.sampled_from([None, True, False]))
+def test_yaml_is_read_as_pyyaml_reads_it(
+    tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], flow: bool | None
+) -> None:
+    text = yaml.safe_dump(content, default_flow_style=flow, allow_unicode=True)
+    file = tmp_path_factory.mktemp("yaml") / "config.yaml"
+    write_text(file, text)
+    assert read_yaml(file) == yaml.safe_load(text)
 
 
 def test_what_is_written_is_read_again(run: RunDirectory) -> None:
@@ -86,7 +110,7 @@ BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: &d [*c, *c]\n"
     [
         (BOMB, "alias"),
         ("a: &a\n  b: *a\n", "alias"),
-        ("a: &a {b: 1}\nc:\n  <<: *a\n", "alias"),
+        ("a: &a {b: 1}\nc:\n  <<: *a\n", "merge"),
         ("a: " + "[" * 100_000, ""),
         ("a: " + "{b: " * 1_000 + "1" + "}" * 1_000, "levels"),
         ("- " * 100_000 + "a", ""),

@@ -1,5 +1,6 @@
 """cnn-compare: which configuration is better, by how much, and at what cost."""
 
+import gc
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -54,6 +55,7 @@ def main(config: DictConfig) -> None:
     formats = values["format"] if isinstance(values["format"], list) else [values["format"]]
     if not set(map(str, formats)) <= set(FORMATS):
         raise UserError(f"format={values['format']}: give one of {', '.join(FORMATS)}, or a list such as md,csv")
+    gc.disable()  # hundreds of runs are a million objects, which are needed to the end
     comparison = compare(folders_of(values["runs"]), values["accuracy"], values["baseline"])
     print_comparison(comparison)
     for file in write_comparison(comparison, output_directory(), formats):

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,8 @@ MOST_ROWS = 100_000
 MOST_COLUMNS = 100
 DEEPEST = 50  # levels of nesting
 LARGEST = 2**63  # Python cannot print an integer of many thousand digits, or make a float of it
+LONGEST_KEPT = 100  # characters of a scalar that is kept in memory, since others are likely to have it too
+SCALARS: Any = yaml.SafeLoader("")  # knows which texts are numbers
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # libyaml's is ten times as fast
 
 
@@ -31,8 +35,7 @@ def read_yaml(file: Path) -> dict[str, Any]:
     """
     text = read_text(file, MOST_BYTES_OF_YAML)
     try:
-        _check_nesting(text)
-        return _plain_mapping(yaml.load(text, Loader=LOADER))
+        return _plain_mapping(_from_events(yaml.parse(text, Loader=LOADER)))
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"{file}: this is no YAML that a run writes ({_one_line(error)})") from error
 
@@ -71,22 +74,46 @@ def read_figures(file: Path) -> list[dict[str, float]]:
         raise UserError(f"{file}: this is no table of figures as a run writes it ({_one_line(error)})") from error
 
 
-def _check_nesting(text: str) -> None:
-    """Raise ValueError for deep nesting, and for aliases, with which a small file can expand to a huge or endless one.
+def _from_events(events: Iterable[yaml.Event]) -> Any:
+    """The content of a YAML document in plain containers, built from the events of its parser.
 
-    It comes before anything is built: on text that is nested 100,000 levels deep, libyaml's loader overflows the stack
-    and ends the process.
+    PyYAML's own loaders build it in two steps, of which the first overflows the stack and ends the process on text that
+    is nested 100,000 levels deep; the second may take half a minute for hundreds of runs.
+
+    Raises:
+        ValueError: deep nesting; more than one document; tags; or aliases, with which a small file can expand to a huge
+            or endless one.
     """
-    depth = 0
-    for event in yaml.parse(text, Loader=LOADER):
-        if isinstance(event, yaml.AliasEvent):
-            raise ValueError(f"the alias *{event.anchor}")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > DEEPEST:
+    top: list[Any] = []
+    open_ones: list[list[Any]] = [top]  # the values of each collection that has begun; keys are among those of mappings
+    for event in events:
+        if isinstance(event, yaml.ScalarEvent):
+            if event.tag is not None:
+                raise ValueError(f"the tag {event.tag}")
+            read = _scalar if len(event.value) <= LONGEST_KEPT else _scalar.__wrapped__
+            open_ones[-1].append(read(event.value, event.implicit))
+        elif isinstance(event, yaml.CollectionStartEvent):
+            if event.tag is not None:
+                raise ValueError(f"the tag {event.tag}")
+            open_ones.append([])
+            if len(open_ones) > DEEPEST:
                 raise ValueError(f"more than {DEEPEST} levels")
         elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+            values = open_ones.pop()
+            is_mapping = isinstance(event, yaml.MappingEndEvent)
+            open_ones[-1].append(dict(zip(values[::2], values[1::2], strict=True)) if is_mapping else values)
+        elif isinstance(event, yaml.AliasEvent):
+            raise ValueError(f"the alias *{event.anchor}")
+    if len(top) > 1:
+        raise ValueError("more than one document")
+    return top[0] if top else None
+
+
+@lru_cache(4096)  # runs of a sweep have most values in common
+def _scalar(text: str, implicit: tuple[bool, bool]) -> Any:
+    """The value of a scalar; `implicit` says whether it stands there plain, or quoted."""
+    tag = SCALARS.resolve(yaml.ScalarNode, text, implicit)
+    return SCALARS.construct_document(yaml.ScalarNode(tag, text))
 
 
 def _plain_mapping(content: Any) -> dict[str, Any]:
