@@ -141,12 +141,15 @@ def alexnet_run(
     return trained_once(run_command, tmp_path / "run", kept, *words, **places)
 
 
+NO_FIGURES = ("logging.confusion=false", "logging.mistakes=0")  # which take matplotlib a third of a second each
+
 # Settings under which a run on those photographs takes seconds.
 QUICK_PHOTOGRAPHS = (
     "datamodule.batch_size=8",
     "datamodule.num_workers=0",
     "trainer.max_epochs=2",
     "trainer.gpus=0",
+    *NO_FIGURES,
 )
 # A network that is small enough for that.
 SMALL_ALEXNET = ("model=alexnet", "model.input_size=64", "model.maps=[8,8,8,8,8]", "model.dense=[16,16]")
@@ -158,8 +161,11 @@ QUICK = (
     "trainer.max_epochs=3",
     "trainer.log_every_n_steps=5",
     "trainer.gpus=0",
-    "logging.mistakes=2",
+    *NO_FIGURES,
 )
+
+# The figures that these do without.
+FIGURES = ("logging.confusion=true", "logging.mistakes=2")
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from cnn_experiments.inspection.layer_outputs import layer_outputs, units_out_of
 from cnn_experiments.logging.dashboard import Dashboard, worst_mistakes
 from cnn_experiments.models.alexnet import AlexNet
 from cnn_experiments.models.lenet5 import LeNet5
-from tests.conftest import QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
+from tests.conftest import FIGURES, QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 
 LENET5_WEIGHTS = {"c1", "s2", "c3", "s4", "c5", "f6"}
 ALEXNET_WEIGHTS = {"conv1", "conv2", "conv3", "conv4", "conv5", "fc6", "fc7", "fc8"}
@@ -84,7 +84,7 @@ def test_every_network_writes_under_the_same_scopes(
 ) -> None:
     if not any("model=" in setting for setting in settings):
         monkeypatch.setenv("CNN_EXPERIMENTS_DATA", str(digits))
-    outcome = run_command("train", *settings, "trainer.max_epochs=1", "logging=full", "hydra.run.dir=run")
+    outcome = run_command("train", *settings, *FIGURES, "trainer.max_epochs=1", "logging=full", "hydra.run.dir=run")
     assert outcome.status == 0, outcome.error
     tags = shown(tmp_path / "run").Tags()
     for scope in ("weights", "gradients"):
@@ -99,7 +99,7 @@ def test_every_network_writes_under_the_same_scopes(
 
 @pytest.mark.slow
 def test_default_logging_is_cheap_and_full_logging_changes_nothing(run_command, digits: Path, tmp_path: Path) -> None:
-    settings = [*QUICK, "trainer.max_epochs=2", "model.dropout=0.3", "datamodule.distortion.shift=2"]
+    settings = [*QUICK, *FIGURES, "trainer.max_epochs=2", "model.dropout=0.3", "datamodule.distortion.shift=2"]
     for logging in ("default", "full"):
         outcome = run_command("train", *settings, f"logging={logging}", f"hydra.run.dir={logging}")
         assert outcome.status == 0, outcome.error
@@ -131,7 +131,7 @@ def test_pictures_are_written_every_so_many_epochs_and_in_the_last(run_command, 
 
 @pytest.mark.parametrize("setting", ["trainer.precision=bf16-mixed", "trainer.fast_dev_run=true"])
 def test_full_logging_with_lightnings_keys(run_command, digits: Path, setting: str) -> None:
-    outcome = run_command("train", *QUICK, "trainer.max_epochs=1", "logging=full", setting)
+    outcome = run_command("train", *QUICK, *FIGURES, "trainer.max_epochs=1", "logging=full", setting)
     assert outcome.status == 0, outcome.error
 
 

@@ -215,7 +215,7 @@ def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:
 
 @contextmanager
 def modules_spared_by_the_garbage_collector() -> Iterator[None]:
-    """Look for garbage only among objects that are made from here on, and once among all at the end.
+    """Look for garbage only among objects that are made from here on, and once among all of these at the end.
 
     Python puts a full collection off until a quarter as many objects are new as there are in all. With the hundreds of
     thousands that the imported modules hold, the pictures drawn after each epoch would fill 70 MiB before it came.
@@ -224,8 +224,8 @@ def modules_spared_by_the_garbage_collector() -> Iterator[None]:
     try:
         yield
     finally:
-        gc.unfreeze()
         gc.collect()
+        gc.unfreeze()
 
 
 @contextmanager
