@@ -16,12 +16,11 @@ from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, AuxiliaryHead, Go
 from cnn_experiments.models.initialisation import weighted_layers
 from cnn_experiments.models.layers import (
     Layer,
-    LocalResponseNorm,
-    ResponseNormalisation,
     SamePadding,
     is_layer,
     layers_and_branches,
 )
+from cnn_experiments.models.local_response_norm import LocalResponseNorm, ResponseNormalisation
 
 ARTICLE_LRN = ResponseNormalisation(radius=2, alpha=2e-5, beta=0.75, k=1.0)
 PAPER_LRN = ResponseNormalisation(radius=2, alpha=1e-4, beta=0.75, k=2.0)
@@ -480,6 +479,45 @@ class TestLocalResponseNorm:
     def test_its_derivative(self, constants: ResponseNormalisation) -> None:
         maps = (torch.randn(2, 7, 2, 3, dtype=torch.float64) * 3).requires_grad_()
         assert torch.autograd.gradcheck(LocalResponseNorm(constants), (maps,))
+
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    @pytest.mark.parametrize("shape", [(5, 96, 13, 13), (3, 4, 300, 300), (0, 96, 2, 2)])
+    def test_images_are_taken_some_at_a_time(self, shape: tuple[int, ...], layout: torch.memory_format) -> None:
+        """Forwards and backwards as PyTorch, though several of these fit, one does, and there are none."""
+        maps = (torch.randn(shape) * 20).contiguous(memory_format=layout).requires_grad_()
+        gradient = torch.randn(shape)
+        found, expected = [], []
+        for outcome, normalise in (
+            (found, LocalResponseNorm(ARTICLE_LRN)),
+            (expected, nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)),
+        ):
+            normalised = normalise(maps)
+            outcome += [normalised.detach(), *torch.autograd.grad(normalised, maps, gradient)]
+        torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-5)
+        assert found[0].stride() == maps.stride()
+
+    def test_the_derivative_in_half_precision(self) -> None:
+        maps = (torch.randn(2, 96, 3, 3) * 10).bfloat16()
+        exact, rough = maps.float().requires_grad_(), maps.clone().requires_grad_()
+        normalise = LocalResponseNorm(PAPER_LRN)
+        normalise(exact).square().sum().backward()
+        with torch.autocast("cpu", torch.bfloat16):
+            normalised = normalise(rough)
+        assert normalised.dtype == torch.bfloat16
+        normalised.square().sum().backward()
+        torch.testing.assert_close(rough.grad.float(), exact.grad, rtol=0.02, atol=0.05)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_it_is_compiled(self, layout: torch.memory_format) -> None:
+        network = nn.Sequential(nn.Conv2d(3, 8, 3), LocalResponseNorm(PAPER_LRN), nn.ReLU()).to(memory_format=layout)
+        images = torch.randn(2, 3, 9, 9).contiguous(memory_format=layout)
+        compiled = torch.compile(network, fullgraph=True)
+        torch.testing.assert_close(compiled(images), network(images))
+        found, expected = (
+            torch.autograd.grad(each(images).sum(), network.parameters()) for each in (compiled, network)
+        )
+        torch.testing.assert_close(found, expected)
 
     def test_its_constants_are_shown(self) -> None:
         shown = "LocalResponseNorm(ResponseNormalisation(radius=2, alpha=2e-05, beta=0.75, k=1.0))"

@@ -18,13 +18,12 @@ from cnn_experiments.models.alexnet import AlexNet
 from cnn_experiments.models.article import ArticleGoogLeNet, first_convolution, pool
 from cnn_experiments.models.googlenet import GoogLeNet
 from cnn_experiments.models.layers import (
-    LocalResponseNorm,
     PartialConv2d,
-    ResponseNormalisation,
     ScaledTanh,
     Subsampling,
 )
 from cnn_experiments.models.lenet5 import LeNet5
+from cnn_experiments.models.local_response_norm import LocalResponseNorm, ResponseNormalisation
 from tests.conftest import QUICK
 
 

@@ -22,8 +22,14 @@ from cnn_experiments.inspection.receptive_fields import (
     padding_before,
     windows_of,
 )
-from cnn_experiments.models.layers import LocalResponseNorm, PartialConv2d, SamePadding, ScaledTanh, Subsampling
+from cnn_experiments.models.layers import (
+    PartialConv2d,
+    SamePadding,
+    ScaledTanh,
+    Subsampling,
+)
 from cnn_experiments.models.lenet5 import RadialBasisFunctions
+from cnn_experiments.models.local_response_norm import LocalResponseNorm
 
 Grid = list[list[float]]
 GridWithPadding = list[list[float | None]]

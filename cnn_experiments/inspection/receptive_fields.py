@@ -9,8 +9,14 @@ from torch import fx, nn
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.inspection.graph import Addition, Concatenation, Graph, Value
-from cnn_experiments.models.layers import LocalResponseNorm, PartialConv2d, SamePadding, ScaledTanh, Subsampling
+from cnn_experiments.models.layers import (
+    PartialConv2d,
+    SamePadding,
+    ScaledTanh,
+    Subsampling,
+)
 from cnn_experiments.models.lenet5 import RadialBasisFunctions
+from cnn_experiments.models.local_response_norm import LocalResponseNorm
 
 
 class Rectangle(NamedTuple):

@@ -14,11 +14,11 @@ from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
     Layer,
-    ResponseNormalisation,
     convolution,
     normalisation,
     output_side,
 )
+from cnn_experiments.models.local_response_norm import ResponseNormalisation
 from cnn_experiments.models.network import Network
 
 

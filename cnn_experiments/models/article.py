@@ -18,12 +18,12 @@ from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
     Layer,
-    ResponseNormalisation,
     SamePadding,
     convolution,
     normalisation,
     output_side,
 )
+from cnn_experiments.models.local_response_norm import ResponseNormalisation
 from cnn_experiments.models.network import Network
 
 Padding = Literal["same", "paper"]

@@ -15,10 +15,10 @@ from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
     Layer,
-    ResponseNormalisation,
     convolution,
     normalisation,
 )
+from cnn_experiments.models.local_response_norm import ResponseNormalisation
 from cnn_experiments.models.network import Network
 
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary head's loss; section 5

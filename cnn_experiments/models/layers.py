@@ -3,13 +3,14 @@
 import math
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 from torch.nn import functional
+
+from cnn_experiments.models.local_response_norm import LocalResponseNorm, ResponseNormalisation
 
 Count = Annotated[int, Gt(0)]
 DropoutProbability = Annotated[float, Ge(0), Lt(1)]
@@ -146,83 +147,6 @@ class SamePadding(nn.Module):
         steps = math.ceil(size / self.stride) - 1
         total = max(0, steps * self.stride + self.kernel_size - size)
         return total // 2, total - total // 2
-
-
-@dataclass(frozen=True)
-class ResponseNormalisation:
-    """The constants of local response normalisation, as Krizhevsky and others 2012 (section 3.3) write them.
-
-    PyTorch's ``nn.LocalResponseNorm(size=n)`` divides its alpha by n = 2 · radius + 1; this alpha is not divided.
-
-    Args:
-        radius: how many maps to either side are summed, the paper's n/2.
-        alpha: α, the weight of their squares.
-        beta: β, the exponent.
-        k: k, what is divided by where all maps are 0.
-    """
-
-    radius: Annotated[int, Ge(0)]
-    alpha: Annotated[float, Ge(0)]
-    beta: Annotated[float, Ge(0)]
-    k: Annotated[float, Gt(0)]
-
-
-class LocalResponseNorm(nn.Module):
-    """Local response normalisation: b_i = a_i / (k + α Σ_j a_j²)^β, summed over the maps j from i-radius to i+radius.
-
-    Neighbouring maps compete at each place: a strong response suppresses those beside it, as neurons inhibit their
-    neighbours. Batch normalisation has replaced it since. Source: Krizhevsky and others 2012, section 3.3.
-
-    Shapes: (N, C, H, W) to the same.
-
-    Args:
-        constants: radius, α, β and k.
-    """
-
-    def __init__(self, constants: ResponseNormalisation) -> None:
-        super().__init__()
-        self.constants = constants
-
-    def forward(self, maps: Tensor) -> Tensor:
-        normalised: Tensor = _ResponseNormalised.apply(maps, self.constants)
-        return normalised
-
-    def extra_repr(self) -> str:
-        return str(self.constants)
-
-
-class _ResponseNormalised(torch.autograd.Function):
-    """The formula and its derivative written out, several times faster than PyTorch's pooling over the axis of maps.
-
-    With d_i = k + α Σ_j a_j² and g the gradient by b, the gradient by a_i is
-    g_i d_i^-β - 2αβ a_i Σ_j g_j a_j d_j^(-β-1).
-    """
-
-    @staticmethod
-    def forward(context: Any, maps: Tensor, constants: ResponseNormalisation) -> Tensor:
-        base = _sum_of_neighbours(maps * maps, constants.radius).mul_(constants.alpha).add_(constants.k)
-        # d^-¾ = d^-½ · d^-¼: two square roots are much faster than a power
-        factor = base.rsqrt() * base.sqrt().rsqrt_() if constants.beta == 0.75 else base**-constants.beta
-        context.save_for_backward(maps, base, factor)
-        context.constants = constants
-        return maps * factor
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        maps, base, factor = context.saved_tensors
-        constants = context.constants
-        scaled = gradient * factor
-        shared = _sum_of_neighbours((scaled * maps).div_(base), constants.radius)
-        return scaled.addcmul_(maps, shared, value=-2 * constants.alpha * constants.beta), None
-
-
-def _sum_of_neighbours(maps: Tensor, radius: int) -> Tensor:
-    """For each map, the sum over itself and the maps up to `radius` before and after it; (N, C, H, W)."""
-    total = maps.clone()
-    for distance in range(1, min(radius, maps.shape[1] - 1) + 1):
-        total[:, distance:] += maps[:, :-distance]
-        total[:, :-distance] += maps[:, distance:]
-    return total
 
 
 def normalisation(constants: ResponseNormalisation | None) -> nn.Module:
