@@ -183,7 +183,7 @@ class GoogLeNet(Network):
 
         Args:
             output: what ``forward`` returned: scores (N, num_classes), or a tuple of three such scores.
-            labels: class numbers (N,).
+            labels: class numbers (N,), or the probability of each class (N, num_classes).
         """
         return loss_with_auxiliary_heads(output, labels)
 

@@ -166,11 +166,11 @@ class LeNet5(Network):
 
         Args:
             output: scores (N, num_classes).
-            labels: class numbers (N,).
+            labels: class numbers (N,), or probabilities of classes (N, num_classes), which weight the distances.
         """
         if self.loss_name == "cross_entropy":
             return super().loss(output, labels)
-        right_distance = -output.gather(1, labels[:, None])[:, 0]
+        right_distance = -(output.gather(1, labels[:, None])[:, 0] if labels.dim() == 1 else (output * labels).sum(1))
         if self.loss_name == "mse":
             return right_distance.mean()
         no_digit = output.new_full((len(output), 1), -self.map_constant)

@@ -20,7 +20,7 @@ class Network(nn.Module):
 
         Args:
             output: what ``forward`` returned, here scores (N, classes).
-            labels: class numbers (N,).
+            labels: class numbers (N,), or the probability of each class (N, classes).
 
         Returns:
             A scalar, to be minimised.
