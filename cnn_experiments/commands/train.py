@@ -132,7 +132,7 @@ def record_failure(directory: RunDirectory, error: Exception) -> None:
     if not directory.config_file.exists():
         directory.record(status="failed", error=str(error) or type(error).__name__)
     unforeseen = not isinstance(error, ExperimentError)
-    log.error("job %s failed: %s", HydraConfig.get().job.num, error, exc_info=unforeseen)
+    log.error("job %s failed: %s", HydraConfig.get().job.num + 1, error, exc_info=unforeseen)
 
 
 def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
@@ -147,7 +147,7 @@ def print_closing_line(run: "Run") -> None:
     metrics = run.metrics
     log.info(
         "job %s completed: test accuracy %.4f after %.1f s in %s",
-        HydraConfig.get().job.num,
+        HydraConfig.get().job.num + 1,
         metrics["test/accuracy"],
         metrics["train_seconds"],
         shown(run.directory),

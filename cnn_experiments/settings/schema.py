@@ -187,6 +187,11 @@ class TrainerSettings:
     snapshots: Count | None
     lightning: Mapping[str, Any]
 
+    @property
+    def progress(self) -> bool:
+        """Whether the progress is shown, where somebody sees it."""
+        return self.lightning.get("enable_progress_bar") is not False
+
 
 @dataclass(frozen=True)
 class Settings:

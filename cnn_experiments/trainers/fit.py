@@ -23,6 +23,7 @@ from cnn_experiments.evaluation.run import Run, test_limit
 from cnn_experiments.evaluation.testing import Evaluation, evaluate, write_answers
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
+from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
@@ -37,6 +38,7 @@ from cnn_experiments.trainers.processes import (
     started_by_others,
     stopped_children_continued,
 )
+from cnn_experiments.trainers.progress import RunProgress
 from cnn_experiments.trainers.rehearsal import check_network
 from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
@@ -177,14 +179,19 @@ def fit(
                     logger.remove_earlier()
                     pages = (network, data.input_shape, settings.config, data.samples(16))
                     write_pages(logger.experiment, *pages)
-            with interruption_raised():
+            with (
+                progress_line(settings.trainer.progress and trainer.is_global_zero) as line,
+                interruption_raised(),
+            ):
+                if line:
+                    trainer.callbacks.append(RunProgress(line))  # type: ignore[attr-defined]
                 with damage_explained(report, last):
                     trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
                 if stopping and stopping.stopped_epoch:
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
-                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings))
+                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings), line)
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
                 tested = {"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}
