@@ -119,6 +119,8 @@ def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
     before, now = dict(flatten(kept)), dict(flatten(settings.config))
     if now["trainer.precision"] == "auto":  # it became one at the beginning of that run, which keeps it
         now["trainer.precision"] = before.get("trainer.precision")
+    if now.get("trainer.find_learning_rate"):  # likewise
+        now |= {key: before.get(key) for key in ("trainer.find_learning_rate", "model.optimizer.lr")}
     for key in dict.fromkeys([*now, *before]):
         if now.get(key) != before.get(key) and key not in MACHINE_KEYS:
             raise UserError(
