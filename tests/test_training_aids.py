@@ -140,7 +140,7 @@ class TestLearningRateSearch:
             assert {**one, "seconds": 0} == {**other, "seconds": 0}
         with (found.directory / "learning_rates.csv").open() as file:
             rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
-        assert min(rows, key=lambda row: row["smoothed_loss"])["learning_rate"] == pytest.approx(10 * rate, rel=0.05)
+        assert min(rows, key=lambda row: row["smoothed_loss"])["learning_rate"] == pytest.approx(3 * rate, rel=0.05)
         assert not (given.directory / "learning_rates.csv").exists()
         assert "optimizer/learning_rate_search" in pictures_of(found.directory)
 
@@ -166,9 +166,9 @@ class TestLearningRateSearch:
         assert not (tmp_path / "run" / "config.yaml").exists()
 
     @pytest.mark.parametrize("scale", [1.0, 50.0])
-    def test_the_choice_is_a_tenth_of_the_rate_with_the_lowest_loss(self, scale: float) -> None:
+    def test_the_choice_is_a_third_of_the_rate_with_the_lowest_loss(self, scale: float) -> None:
         valley = [scale * (1 + (step - 80) ** 2 / 4000) for step in range(120)]
-        assert RangeTest(valley).choice() == pytest.approx(rate_of(80) / 10, rel=0.05)
+        assert RangeTest(valley).choice() == pytest.approx(rate_of(80) / 3, rel=0.05)
 
     def test_noise_is_no_choice(self) -> None:
         noise = torch.randn(120, generator=torch.Generator().manual_seed(1)) * 0.02 + 0.69

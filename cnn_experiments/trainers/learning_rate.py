@@ -1,12 +1,12 @@
 """The learning-rate range test: a short training at a rising rate shows at which rates a network learns.
 
 Smith 2017, "Cyclical learning rates for training neural networks" (WACV), section 3.3, lets the rate rise linearly over
-several epochs and watches the accuracy. Here it rises exponentially from step to step, and the loss is watched, as in
-Gugger 2018, "How do you find a good learning rate" (sgugger.github.io), whose choice is made here, too: a tenth of the
-rate at which the smoothed loss is lowest.
+several epochs and watches where the accuracy stops rising. Here the rate rises exponentially from step to step, and the
+loss is watched, as in Gugger 2018, "How do you find a good learning rate" (sgugger.github.io). A third of the rate at
+which the smoothed loss is lowest is chosen: Smith's rule of thumb for the lower of his two rates is a third or a
+quarter of the largest that converges.
 """
 
-import logging
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -32,12 +32,11 @@ from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.progress import RunProgress
 from cnn_experiments.trainers.trainer import build_trainer
 
-log = logging.getLogger(__name__)
-
 LOWEST, HIGHEST = 1e-6, 10.0  # rates
 STEPS_TO_TENFOLD = 20
 STEPS = round(math.log10(HIGHEST / LOWEST) * STEPS_TO_TENFOLD)
 WINDOW = 9  # steps over which the loss is smoothed
+SHARE = 1 / 3  # of the rate with the lowest loss, to train at
 DIVERGED = 4.0  # times the lowest loss so far, as in the fastai library
 
 
@@ -64,7 +63,7 @@ class RangeTest:
         return np.convolve(padded, weights / weights.sum(), mode="valid")
 
     def choice(self) -> float:
-        """A tenth of the rate with the lowest smoothed loss, to two digits: another seed moves it by more.
+        """A third of the rate with the lowest smoothed loss, to two digits: another seed moves it by more.
 
         Raises:
             ExperimentError: at no rate does the loss fall by more than it varies from step to step.
@@ -74,7 +73,7 @@ class RangeTest:
             variation = np.std(np.diff(self.losses[: len(smoothed) // 2])) / math.sqrt(2)
             lowest = int(smoothed.argmin())
             if smoothed[lowest] < smoothed[:WINDOW].mean() - variation:
-                return float(f"{self.rates[lowest] / 10:.2g}")
+                return float(f"{self.rates[lowest] * SHARE:.2g}")
         raise ExperimentError(
             f"trainer.find_learning_rate=true: the loss did not fall at any rate from {LOWEST:g} to {HIGHEST:g}. Set "
             "model.optimizer.lr, or try another model.init"
