@@ -7,7 +7,6 @@ import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -87,7 +86,7 @@ class Sweep(Callback):
         swept = ", ".join(words_of_job(config.hydra.sweep.dir, config.hydra.overrides.task))
         time_left = ""
         if self.seconds and self.jobs:
-            time_left = f"; about {duration(self.to_do * fmean(self.seconds))} left for the sweep"
+            time_left = f"; about {duration(self.to_do * sum(self.seconds) / len(self.seconds))} left for the sweep"
         log.info("job %d%s%s%s", config.hydra.job.num + 1, of_all, f": {swept}" if swept else "", time_left)
         self._since, self._is_new = time.monotonic(), not is_complete(Path(config.hydra.runtime.output_dir))
 
