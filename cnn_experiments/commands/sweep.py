@@ -4,12 +4,13 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
@@ -21,7 +22,7 @@ from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed, locked
 from cnn_experiments.runs.directory import RunDirectory, is_first_process
 from cnn_experiments.runs.formats import duration
-from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, words_of_job, write_record
+from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, write_record
 
 log = logging.getLogger(__name__)
 _claims = ExitStack()
@@ -61,6 +62,7 @@ class Sweep(Callback):
 
     def __init__(self) -> None:
         self.jobs: int | None = None  # None: not known
+        self.fixed: set[str] = set()  # keys that were typed with one value
         self.to_do = 0  # of these, including the one that runs
         self.seconds: list[float] = []  # of each job that was completed here
         self._since = 0.0
@@ -70,6 +72,8 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         claim(locked(folder))
         self.jobs = number_of_jobs(config)
+        words = parsed(config.hydra.overrides.task)
+        self.fixed = {word.get_key_element() for word in words if not word.is_sweep_override()}
         # A search that is resumed makes the trials that it lacks; other sweeps pass over the jobs that are complete.
         self.to_do = (self.jobs or 0) - (0 if "n_trials" in config.hydra.sweeper else number_completed(folder))
         if not (folder / RECORD).exists():
@@ -83,7 +87,7 @@ class Sweep(Callback):
         if config.hydra.mode != RunMode.MULTIRUN or not is_first_process():
             return
         of_all = f" of {self.jobs}" if self.jobs else ""
-        swept = ", ".join(words_of_job(config.hydra.sweep.dir, config.hydra.overrides.task))
+        swept = ", ".join(word for word in config.hydra.overrides.task if word.partition("=")[0] not in self.fixed)
         time_left = ""
         if self.seconds and self.jobs:
             time_left = f"; about {duration(self.to_do * sum(self.seconds) / len(self.seconds))} left for the sweep"
@@ -119,8 +123,14 @@ def number_of_jobs(config: DictConfig) -> int | None:
     try:
         choices = {
             word.get_key_element(): len(list(word.sweep_string_iterator())) if word.is_sweep_override() else 1
-            for word in OverridesParser.create().parse_overrides(words)
+            for word in parsed(words)
         }
     except HydraException:  # of what it cannot sweep, or what it must look up in conf/ first
         return None
     return math.prod(choices.values())
+
+
+def parsed(words: Iterable[str]) -> list[Override]:
+    """Words of the command line that set something, as Hydra understands them."""
+    overrides: list[Override] = OverridesParser.create().parse_overrides(list(words))
+    return overrides

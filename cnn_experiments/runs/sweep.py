@@ -209,24 +209,14 @@ def is_complete(directory: Path) -> bool:
     return False
 
 
-def words_of_job(folder: str | Path, overrides: Iterable[str]) -> list[str]:
-    """What distinguishes a job of a sweep from the others: the words that were swept.
-
-    Args:
-        folder: the folder of the sweep, with its record.
-        overrides: all words that are set for this job; those that were typed in the same form were not swept.
-    """
-    typed = read_record(folder).task
-    return [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]
-
-
 def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> str:
     """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
 
     Args:
         number: the number of the job, from 0.
         folder: the folder of the sweep, with its record.
-        overrides: all words that are set for this job.
+        overrides: all words that are set for this job; those that were typed in the same form were not swept.
     """
-    swept = words_of_job(folder, overrides)
+    typed = read_record(folder).task
+    swept = [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]
     return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *swept]))[:120].rstrip("-_,")
