@@ -1,15 +1,20 @@
-"""Early stopping and the average of the weights do what they say, and resume to the bit."""
+"""Early stopping, the average of the weights and the learning-rate search do what they say, and resume to the bit."""
 
+import csv
 import json
+import re
 import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.run import open_run
 from cnn_experiments.trainers.callbacks import EpochReport
+from cnn_experiments.trainers.learning_rate import RangeTest, rate_of
 from tests.conftest import QUICK
 
 
@@ -109,6 +114,73 @@ class TestWeightAverage:
         outcome = run_command("train", *QUICK, f"trainer.weight_average={value}")
         assert outcome.status == 2
         assert f"trainer.weight_average={value}" in outcome.error
+
+
+class TestLearningRateSearch:
+    WORDS = (*QUICK, "model.dropout=0.2", "trainer.max_epochs=2")
+
+    def test_the_run_is_the_one_that_was_given_the_rate(
+        self, run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        interrupt_in_epoch(monkeypatch, 1)
+        outcome = run_command("train", *self.WORDS, "trainer.find_learning_rate=true", "hydra.run.dir=found")
+        assert outcome.status == 130, outcome.error
+        rate = float(re.search(r"found the learning rate: model\.optimizer\.lr=(\S+)", outcome.out)[1])
+        outcome = run_command("train", "resume=found")
+        assert outcome.status == 0, outcome.error
+        assert "found the learning rate" not in outcome.out
+        assert run_command("train", *self.WORDS, f"model.optimizer.lr={rate}", "hydra.run.dir=given").status == 0
+
+        found, given = open_run(tmp_path / "found"), open_run(tmp_path / "given")
+        assert found.settings.config == given.settings.config
+        assert rate != 0.003  # which the model's config has
+        for name in ("last", "best"):
+            assert same(*(checkpoint(run.directory, name)["state_dict"] for run in (found, given)))
+        for one, other in zip(found.history, given.history, strict=True):
+            assert {**one, "seconds": 0} == {**other, "seconds": 0}
+        with (found.directory / "learning_rates.csv").open() as file:
+            rows = [{key: float(value) for key, value in row.items()} for row in csv.DictReader(file)]
+        assert min(rows, key=lambda row: row["smoothed_loss"])["learning_rate"] == pytest.approx(3 * rate, rel=0.05)
+        assert not (given.directory / "learning_rates.csv").exists()
+        assert "optimizer/learning_rate_search" in pictures_of(found.directory)
+
+        again = run_command("train", *self.WORDS, "trainer.find_learning_rate=true", "hydra.run.dir=found")
+        assert "This run is complete" in again.out  # as a job of a resumed sweep is
+
+    @pytest.mark.parametrize(
+        ("words", "message"),
+        [
+            (("model.optimizer.lr=0.1",), "this replaces model.optimizer.lr, which was given too. Leave one out"),
+            (("~model.optimizer.lr",), "there is no model.optimizer.lr that it could replace. Give one"),
+            (("trainer.fast_dev_run=true",), "with trainer.fast_dev_run=True there are too few steps to find one"),
+            (("trainer=ddp",), "this is done in one process, and trainer.gpus=0 with trainer.devices=2 means 2"),
+            (("model.optimizer.weight_decay=1000000",), "the loss did not fall at any rate from 1e-06 to 10. Set"),
+        ],
+    )
+    def test_what_makes_no_sense(
+        self, run_command: Callable, digits: Path, tmp_path: Path, words: tuple[str, ...], message: str
+    ) -> None:
+        outcome = run_command("train", *QUICK, *words, "trainer.find_learning_rate=true", "hydra.run.dir=run")
+        assert outcome.status in (1, 2)
+        assert outcome.error.startswith(f"trainer.find_learning_rate=true: {message}")
+        assert not (tmp_path / "run" / "config.yaml").exists()
+
+    @pytest.mark.parametrize("scale", [1.0, 50.0])
+    def test_the_choice_is_a_third_of_the_rate_with_the_lowest_loss(self, scale: float) -> None:
+        valley = [scale * (1 + (step - 80) ** 2 / 4000) for step in range(120)]
+        assert RangeTest(valley).choice() == pytest.approx(rate_of(80) / 3, rel=0.05)
+
+    def test_noise_is_no_choice(self) -> None:
+        noise = torch.randn(120, generator=torch.Generator().manual_seed(1)) * 0.02 + 0.69
+        for losses in (noise.tolist(), noise.tolist()[:5], [2.3] * 140):
+            with pytest.raises(ExperimentError, match="the loss did not fall at any rate"):
+                RangeTest(losses).choice()
+
+
+def pictures_of(run: Path) -> list[str]:
+    """The names of the pictures that TensorBoard shows of a run."""
+    events = EventAccumulator(str(run)).Reload()
+    return list(events.Tags()["images"])
 
 
 @torch.no_grad()

@@ -1,20 +1,30 @@
 """The beginning and end of a run or sweep: Hydra's callbacks around its jobs."""
 
+import logging
+import math
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.core.utils import JobReturn
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from cnn_experiments.commands.hydra_command import fail
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed, locked
-from cnn_experiments.runs.directory import RunDirectory
-from cnn_experiments.runs.sweep import RECORD, write_record
+from cnn_experiments.runs.directory import RunDirectory, is_first_process
+from cnn_experiments.runs.formats import duration
+from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, write_record
 
+log = logging.getLogger(__name__)
 _claims = ExitStack()
 
 
@@ -43,18 +53,51 @@ class Claim(Callback):
 class Sweep(Callback):
     """Claims the folder of a sweep, records how a sweep was started, and compares its runs when all are done.
 
+    Each job begins with a line that says which it is and, if the jobs run one after the other, how long all the others
+    will take at the mean of those that were completed. Jobs in other processes each have a copy of this object as it
+    was when the sweep began.
+
     The process exits with status 1 if a run did not complete.
     """
+
+    def __init__(self) -> None:
+        self.jobs: int | None = None  # None: not known
+        self.fixed: set[str] = set()  # keys that were typed with one value
+        self.to_do = 0  # of these, including the one that runs
+        self.seconds: list[float] = []  # of each job that was completed here
+        self._since = 0.0
+        self._is_new = True
 
     def on_multirun_start(self, config: DictConfig, **settings: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
         claim(locked(folder))
+        self.jobs = number_of_jobs(config)
+        words = parsed(config.hydra.overrides.task)
+        self.fixed = {word.get_key_element() for word in words if not word.is_sweep_override()}
+        # A search that is resumed makes the trials that it lacks; other sweeps pass over the jobs that are complete.
+        self.to_do = (self.jobs or 0) - (0 if "n_trials" in config.hydra.sweeper else number_completed(folder))
         if not (folder / RECORD).exists():
             search = None
             if "n_trials" in config.hydra.sweeper:
                 search = {"trials": config.hydra.sweeper.n_trials, "seed": config.hydra.sweeper.sampler.seed}
             overrides = config.hydra.overrides
             write_record(folder, list(overrides.task), list(overrides.hydra), search)
+
+    def on_job_start(self, config: DictConfig, **settings: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN or not is_first_process():
+            return
+        of_all = f" of {self.jobs}" if self.jobs else ""
+        swept = ", ".join(word for word in config.hydra.overrides.task if word.partition("=")[0] not in self.fixed)
+        time_left = ""
+        if self.seconds and self.jobs:
+            time_left = f"; about {duration(self.to_do * sum(self.seconds) / len(self.seconds))} left for the sweep"
+        log.info("job %d%s%s%s", config.hydra.job.num + 1, of_all, f": {swept}" if swept else "", time_left)
+        self._since, self._is_new = time.monotonic(), not is_complete(Path(config.hydra.runtime.output_dir))
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **settings: Any) -> None:
+        self.to_do -= self._is_new
+        if self._is_new and is_complete(Path(config.hydra.runtime.output_dir)):
+            self.seconds.append(time.monotonic() - self._since)
 
     def on_multirun_end(self, config: DictConfig, **settings: Any) -> None:
         from cnn_experiments.runs.comparison import compare
@@ -67,3 +110,27 @@ class Sweep(Callback):
             print(f"written: {file}")
         if comparison.others:
             sys.exit(1)
+
+
+def number_of_jobs(config: DictConfig) -> int | None:
+    """How many jobs a sweep has, None if its sweeper does not say."""
+    sweeper = config.hydra.sweeper
+    if "n_trials" in sweeper:
+        return int(sweeper.n_trials)
+    if not sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    words = [f"{key}={value}" for key, value in (sweeper.params or {}).items()] + list(config.hydra.overrides.task)
+    try:
+        choices = {
+            word.get_key_element(): len(list(word.sweep_string_iterator())) if word.is_sweep_override() else 1
+            for word in parsed(words)
+        }
+    except HydraException:  # of what it cannot sweep, or what it must look up in conf/ first
+        return None
+    return math.prod(choices.values())
+
+
+def parsed(words: Iterable[str]) -> list[Override]:
+    """Words of the command line that set something, as Hydra understands them."""
+    overrides: list[Override] = OverridesParser.create().parse_overrides(list(words))
+    return overrides

@@ -119,6 +119,8 @@ def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
     before, now = dict(flatten(kept)), dict(flatten(settings.config))
     if now["trainer.precision"] == "auto":  # it became one at the beginning of that run, which keeps it
         now["trainer.precision"] = before.get("trainer.precision")
+    if now.get("trainer.find_learning_rate"):  # likewise
+        now |= {key: before.get(key) for key in ("trainer.find_learning_rate", "model.optimizer.lr")}
     for key in dict.fromkeys([*now, *before]):
         if now.get(key) != before.get(key) and key not in MACHINE_KEYS:
             raise UserError(
@@ -132,7 +134,7 @@ def record_failure(directory: RunDirectory, error: Exception) -> None:
     if not directory.config_file.exists():
         directory.record(status="failed", error=str(error) or type(error).__name__)
     unforeseen = not isinstance(error, ExperimentError)
-    log.error("job %s failed: %s", HydraConfig.get().job.num, error, exc_info=unforeseen)
+    log.error("job %s failed: %s", HydraConfig.get().job.num + 1, error, exc_info=unforeseen)
 
 
 def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
@@ -147,7 +149,7 @@ def print_closing_line(run: "Run") -> None:
     metrics = run.metrics
     log.info(
         "job %s completed: test accuracy %.4f after %.1f s in %s",
-        HydraConfig.get().job.num,
+        HydraConfig.get().job.num + 1,
         metrics["test/accuracy"],
         metrics["train_seconds"],
         shown(run.directory),

@@ -20,6 +20,7 @@ from cnn_experiments.evaluation.snapshots import read_snapshot, snapshot_epochs
 from cnn_experiments.evaluation.testing import Evaluation, evaluate
 from cnn_experiments.inspection.layer_table import copied
 from cnn_experiments.runs.directory import RunDirectory, shown
+from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import differences, provenance
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import updated
@@ -164,7 +165,9 @@ class Run:
         """
         hardware = self.hardware
         network = hardware.place(self.network())
-        return evaluate(network, self.data, "test", hardware, test_limit(self.settings))
+        self.data.setup("test")  # it may have a progress line of its own
+        with progress_line(self.settings.trainer.progress) as line:
+            return evaluate(network, self.data, "test", hardware, test_limit(self.settings), line)
 
     def test(self) -> dict[str, float]:
         """Test the network on the test images.

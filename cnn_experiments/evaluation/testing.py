@@ -18,6 +18,7 @@ from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.inspection.images import picture_of_bytes, reduced
 from cnn_experiments.runs.directory import RunDirectory, rounded
 from cnn_experiments.runs.disagreements import LONGEST_SIDE, kept_mistakes
+from cnn_experiments.runs.progress_line import ProgressLine, counted, percentage
 from cnn_experiments.settings.schema import BatchLimit
 
 
@@ -85,7 +86,12 @@ def scores_of(network: nn.Module, images: Tensor) -> Tensor:
 
 
 def evaluate(
-    network: nn.Module, data: ImageData, part: Part, hardware: Hardware, limit: BatchLimit = None
+    network: nn.Module,
+    data: ImageData,
+    part: Part,
+    hardware: Hardware,
+    limit: BatchLimit = None,
+    line: ProgressLine | None = None,
 ) -> Evaluation:
     """Test a network on a part of a data set; memory is bounded by a batch and the probabilities of each image.
 
@@ -97,6 +103,7 @@ def evaluate(
         part: ``test``, with the mean of several views of each image if the data set says so, or ``validation``.
         hardware: the hardware to compute on.
         limit: a number of batches, or a share of them; None for all.
+        line: where to say how far it is.
 
     Raises:
         UserError: `limit` leaves nothing to test on.
@@ -110,7 +117,11 @@ def evaluate(
     labels_of: list[NDArray[Any]] = []
     probabilities_of: list[NDArray[Any]] = []
     with torch.inference_mode():
-        for images, labels in islice(loader, batches):
+        for number, (images, labels) in enumerate(islice(loader, batches)):
+            if line is not None and (number == 0 or line.is_due()):
+                line.show(
+                    number / batches, [part, counted("batch", number + 1, batches)], [percentage(number / batches)]
+                )
             labels_of.append(labels.numpy())
             if not len(labels):  # the other processes have the last few
                 probabilities_of.append(np.zeros((0, data.num_classes), np.float32))

@@ -5,6 +5,7 @@ metrics.json            status, figures, and the software and hardware that prod
 history.csv             figures of each epoch
 checkpoints/best.ckpt   weights of the best epoch on the validation images
 checkpoints/last.ckpt   everything needed to resume after the last finished epoch
+learning_rates.csv      rate and loss of each step of the learning-rate search, if there was one
 snapshots/epoch_*.pt    weights after some epochs, in half precision, if trainer.snapshots asks for them
 test_predictions.npz    class, predicted class, and score of the correct class, of each test image
 test_mistakes.npz       small pictures of misclassified test images

@@ -34,7 +34,9 @@ MEASURED: dict[str, tuple[str, type, str]] = {
 # Names for the same precision.
 PRECISIONS = {"32": "32-true", "64": "64-true"}
 # What differs between the runs of one configuration; so does everything about logging.
-NOT_SETTINGS = {"seed", "datamodule.seed", *MACHINE_KEYS} - {replaced for _, _, replaced in MEASURED.values()}
+NOT_SETTINGS = {"seed", "datamodule.seed", "trainer.find_learning_rate", *MACHINE_KEYS} - {
+    replaced for _, _, replaced in MEASURED.values()
+}
 # Keys where 1 is a number of batches or images, and 1.0 is all of them.
 NUMBERS_OR_SHARES = re.compile(r"trainer\.(limit_|overfit_|val_check_)|datamodule\.(test|validation)_size")
 # Figures of a run in `Comparison.to_pandas`, as metrics.json names them.

@@ -188,7 +188,7 @@ def _words_of_hydra(folder: str | Path, record: Record, typed: Sequence[str]) ->
     # In Hydra's quotes, backslashes are doubled only where a quote follows.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(folder))
     words = [f"hydra.sweep.dir='{quoted}'"]
-    completed = _number_completed(Path(folder))
+    completed = number_completed(Path(folder))
     if "trials" in record.search:
         words.append(f"hydra.sweeper.n_trials={max(0, record.search['trials'] - completed)}")
     if "seed" in record.search:
@@ -197,19 +197,23 @@ def _words_of_hydra(folder: str | Path, record: Record, typed: Sequence[str]) ->
     return [word for word in words if _key(word) not in chosen]
 
 
-def _number_completed(folder: Path) -> int:
-    completed = 0
-    for file in folder.rglob("metrics.json"):
-        with suppress(UserError):
-            completed += RunDirectory(file.parent).metrics().get("status") == "completed"
-    return completed
+def number_completed(folder: Path) -> int:
+    """How many runs in a folder are complete."""
+    return sum(is_complete(file.parent) for file in folder.rglob("metrics.json"))
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether a directory holds a run that is complete."""
+    with suppress(UserError):
+        return RunDirectory(directory).metrics().get("status") == "completed"
+    return False
 
 
 def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> str:
     """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
 
     Args:
-        number: the number of the job.
+        number: the number of the job, from 0.
         folder: the folder of the sweep, with its record.
         overrides: all words that are set for this job; those that were typed in the same form were not swept.
     """

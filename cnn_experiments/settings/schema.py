@@ -26,7 +26,13 @@ GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
 Count = Annotated[int, Gt(0)]
 Decay = Annotated[float, Gt(0), Lt(1)]
-OWN_KEYS = ("gpus", "early_stopping", "weight_average", "snapshots")  # of the trainer, that are not Lightning's
+OWN_KEYS = (
+    "gpus",
+    "early_stopping",
+    "weight_average",
+    "find_learning_rate",
+    "snapshots",
+)  # of the trainer, that are not Lightning's
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
 Unlimited = Literal[-1]
 
@@ -172,6 +178,7 @@ class TrainerSettings:
         fast_dev_run: whether to run only one batch (or this many) of each part.
         early_stopping: the training stops after so many validations without a better accuracy; None for never.
         weight_average: decay of the moving average of the weights that is validated and tested; None for none.
+        find_learning_rate: whether a range test replaces ``model.optimizer.lr`` before the training.
         snapshots: the weights are kept after every so many epochs; None for never.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
@@ -184,8 +191,14 @@ class TrainerSettings:
     fast_dev_run: bool | int
     early_stopping: Count | None
     weight_average: Decay | None
+    find_learning_rate: bool
     snapshots: Count | None
     lightning: Mapping[str, Any]
+
+    @property
+    def progress(self) -> bool:
+        """Whether the progress is shown, where somebody sees it."""
+        return self.lightning.get("enable_progress_bar") is not False
 
 
 @dataclass(frozen=True)
@@ -226,6 +239,24 @@ class Settings:
             config=updated(self.config, "trainer.precision", precision),
         )
 
+    def with_learning_rate(self, rate: Any) -> "Settings":
+        """The same settings with the learning rate that was found on their behalf, so that it is recorded and kept.
+
+        Raises:
+            UserError: it is no learning rate.
+        """
+        rate = convert(rate, Annotated[float, Gt(0)], "model.optimizer.lr")
+        optimizer = self.training.optimizer
+        config = updated(updated(self.config, "model.optimizer.lr", rate), "trainer.find_learning_rate", False)
+        return replace(
+            self,
+            training=replace(
+                self.training, optimizer=replace(optimizer, arguments={**optimizer.arguments, "lr": rate})
+            ),
+            trainer=replace(self.trainer, find_learning_rate=False),
+            config=config,
+        )
+
     def network(self) -> "nn.Module":
         """A network with initial weights; see `ModelSettings.build`."""
         return self.model.build()
@@ -249,6 +280,8 @@ def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: t
     model, training = read_model(config["model"], classes)
     trainer = _read_trainer(config["trainer"])
     _check_end(trainer.lightning, training.schedule)
+    if trainer.find_learning_rate:
+        _check_learning_rate(training.optimizer, overrides)
     return Settings(
         seed=convert(config.get("seed"), Seed, "seed"),
         model=model,
@@ -343,9 +376,29 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         fast_dev_run=lightning.get("fast_dev_run", False),
         early_stopping=convert(group.get("early_stopping"), Count | None, "trainer.early_stopping"),
         weight_average=convert(group.get("weight_average"), Decay | None, "trainer.weight_average"),
+        find_learning_rate=_read_find_learning_rate(group, lightning),
         snapshots=convert(group.get("snapshots"), Count | None, "trainer.snapshots"),
         lightning=lightning,
     )
+
+
+def _read_find_learning_rate(group: Mapping[str, Any], lightning: Mapping[str, Any]) -> bool:
+    wanted: bool = convert(group.get("find_learning_rate", False), bool, "trainer.find_learning_rate")
+    if wanted and lightning.get("fast_dev_run"):
+        raise UserError(
+            f"trainer.find_learning_rate=true: with trainer.fast_dev_run={lightning['fast_dev_run']} there are too few "
+            "steps to find one. Leave one of them out"
+        )
+    return wanted
+
+
+def _check_learning_rate(optimizer: "Constructor[Optimizer]", overrides: tuple[str, ...]) -> None:
+    """Raise a UserError if the learning rate that is to be found would replace one that was typed, or none."""
+    key = "model.optimizer.lr"
+    if any(word.split("=")[0].lstrip("+") == key for word in overrides):
+        raise UserError(f"trainer.find_learning_rate=true: this replaces {key}, which was given too. Leave one out")
+    if "lr" not in optimizer.arguments:
+        raise UserError(f"trainer.find_learning_rate=true: there is no {key} that it could replace. Give one")
 
 
 def _check_validation(lightning: Mapping[str, Any]) -> None:

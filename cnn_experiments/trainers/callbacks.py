@@ -4,6 +4,7 @@ import csv
 import io
 import logging
 import time
+from collections.abc import Mapping
 from contextlib import nullcontext
 from typing import Any
 
@@ -23,6 +24,8 @@ from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.lightning_internals import begin_next_epoch
 
 log = logging.getLogger(__name__)
+
+FIGURES = ("loss", "accuracy")
 
 
 class BestAndLast(Checkpoint):
@@ -162,16 +165,8 @@ class EpochReport(Callback):
         self.history.append({**when, **rounded(measured)})
         if trainer.is_global_zero:
             write_text(self.history_file, self.as_csv())
-        figures = ", ".join(f"{name} {value:.4f}" for name, value in measured.items())
         of_all = f"/{trainer.max_epochs}" if (trainer.max_epochs or -1) > 0 else ""
-        log.info(
-            "epoch %d%s: %s (%.1f s, %s images/s)",
-            trainer.current_epoch + 1,
-            of_all,
-            figures,
-            self.epoch_seconds,
-            f"{speed:,.0f}",
-        )
+        log.info("epoch %d%s: %s, %.1f s", trainer.current_epoch + 1, of_all, in_words(measured), self.epoch_seconds)
 
     def as_csv(self) -> str:
         """The figures of each epoch, as the text of ``history.csv``."""
@@ -180,6 +175,12 @@ class EpochReport(Callback):
         writer.writeheader()
         writer.writerows(self.history)
         return text.getvalue()
+
+
+def in_words(measured: Mapping[str, float]) -> str:
+    """The figures of an epoch, short enough for a line of 80 characters: loss 0.0412 (val 0.0498), accuracy ..."""
+    of_validation = {name: f" (val {measured[f'val/{name}']:.4f})" for name in FIGURES if f"val/{name}" in measured}
+    return ", ".join(f"{name} {measured[f'train/{name}']:.4f}{of_validation.get(name, '')}" for name in FIGURES)
 
 
 def number(value: Any, what: str, least: float = 0.0, most: float = float("inf")) -> float:

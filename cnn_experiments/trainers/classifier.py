@@ -120,15 +120,19 @@ class Classifier(pl.LightningModule):
         of_all: Tensor = self.trainer.strategy.reduce(local, reduce_op="sum")
         return images * self.trainer.world_size / of_all
 
+    def means_of_recent(self) -> tuple[Tensor, Tensor, int]:
+        """Of the steps not yet logged, in this process: mean loss, number of right answers, number of images."""
+        losses, right, images = map(list, zip(*self.recent, strict=True))
+        weights = torch.tensor(images, device=self.device) / sum(images)
+        return (torch.stack(losses) * weights).sum(), torch.stack(right).sum(), sum(images)
+
     def log_training(self) -> None:
         """Log the means over the steps since the last call, in all processes.
 
         Raises:
             ExperimentError: the loss is no longer a number.
         """
-        losses, right, images = map(list, zip(*self.recent, strict=True))
-        weights = torch.tensor(images, device=self.device) / sum(images)
-        self.train_metric.update((torch.stack(losses) * weights).sum(), torch.stack(right).sum(), sum(images))
+        self.train_metric.update(*self.means_of_recent())
         self.recent.clear()
         means = self.train_metric.compute()
         self.train_metric.reset()

@@ -23,13 +23,16 @@ from cnn_experiments.evaluation.run import Run, test_limit
 from cnn_experiments.evaluation.testing import Evaluation, evaluate, write_answers
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
+from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
+from cnn_experiments.settings.containers import select
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
+from cnn_experiments.trainers.learning_rate import range_test
 from cnn_experiments.trainers.processes import (
     ProcessEndedError,
     processes_of,
@@ -37,6 +40,7 @@ from cnn_experiments.trainers.processes import (
     started_by_others,
     stopped_children_continued,
 )
+from cnn_experiments.trainers.progress import RunProgress
 from cnn_experiments.trainers.rehearsal import check_network
 from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
@@ -73,6 +77,8 @@ def train(
     """
     files = RunDirectory(directory)
     before = files.metrics()
+    if settings.trainer.find_learning_rate and files.config_file.exists():
+        settings = settings.with_learning_rate(select(files.config(), "model.optimizer.lr"))
     if before.get("status") == "completed":
         log.info("This run is complete; nothing is left to do in %s", shown(directory))
         return Run(files, settings, network=network, data=data)
@@ -80,7 +86,7 @@ def train(
     arguments = (settings, hardware, files, network, data, records or {})
     with status_recorded(files):
         if hardware.processes == 1 or started_by_others() is not None:
-            fit(*arguments)
+            settings = fit(*arguments)
         else:
             try:
                 run_in_processes(hardware, fit, arguments, log_config)
@@ -109,6 +115,11 @@ def on_this_machine(settings: Settings, before: Mapping[str, Any]) -> tuple[Sett
         raise UserError(
             f"trainer.gpus={settings.trainer.gpus}: this trains in {number} process{'es' * (number > 1)} here, and the "
             f"run began in {recorded}, on which its steps depend. Resume it in as many, or start a new run"
+        )
+    if settings.trainer.find_learning_rate and number > 1:
+        raise UserError(
+            f"trainer.find_learning_rate=true: this is done in one process, and trainer.gpus={settings.trainer.gpus} "
+            f"with trainer.devices={settings.trainer.devices} means {number}. Find the rate in one, and give it to them"
         )
     return settings, hardware
 
@@ -140,16 +151,13 @@ def fit(
     network: nn.Module | None,
     data: ImageData | None,
     records: Mapping[str, str],
-) -> None:
-    """Train and test in this process, which may be one of several."""
+) -> Settings:
+    """Train and test in this process, one of several perhaps; the settings, with the learning rate that was found."""
     with randomness_of(settings.seed), failures_explained(files):
         data = settings.datamodule.build() if data is None else data
         network = settings.network() if network is None else network
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         check_network(network, data.input_shape, data.num_classes)
-        classifier = Classifier(network, settings.training, settings.seed, data.num_classes)
-        classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
-
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
@@ -168,6 +176,15 @@ def fit(
         load(data, files, resumed)
         check_batches(trainer, data)
         log.info("%s on %s in %s", settings.model.name, settings.datamodule.name, shown(files.path))
+        search = None
+        if settings.trainer.find_learning_rate:
+            with interruption_raised():
+                search = range_test(settings, hardware, network, data)
+            settings = settings.with_learning_rate(search.choice())
+            log.info("found the learning rate: model.optimizer.lr=%g", search.choice())
+            records = {**records, "learning_rates.csv": search.as_csv()}
+        classifier = Classifier(network, settings.training, settings.seed, data.num_classes)
+        classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
         with logger.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
             if trainer.is_global_zero:
                 begun = beginning(settings, network, data, hardware, trainer.world_size)
@@ -177,14 +194,21 @@ def fit(
                     logger.remove_earlier()
                     pages = (network, data.input_shape, settings.config, data.samples(16))
                     write_pages(logger.experiment, *pages)
-            with interruption_raised():
+                if search:
+                    search.draw(logger.experiment)
+            with (
+                progress_line(settings.trainer.progress and trainer.is_global_zero) as line,
+                interruption_raised(),
+            ):
+                if line:
+                    trainer.callbacks.append(RunProgress(line))  # type: ignore[attr-defined]
                 with damage_explained(report, last):
                     trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
                 if stopping and stopping.stopped_epoch:
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
-                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings))
+                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings), line)
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
                 tested = {"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}
@@ -193,6 +217,7 @@ def fit(
                 logger.experiment.flush()
                 write_answers(files, data, evaluation)
                 files.record(**outcome(trainer, checkpoints, report, data, evaluation))
+    return settings
 
 
 def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:

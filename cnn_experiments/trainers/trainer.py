@@ -2,7 +2,6 @@
 
 import io
 import logging
-import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -50,12 +49,10 @@ def build_trainer(settings: TrainerSettings, hardware: Hardware, **more: Any) ->
     quiet_lightning()
     lightning = check(pl.Trainer, {**settings.lightning, "precision": hardware.precision}, "trainer")
     refuse_unknown(lightning, set(lightning) - SET_HERE, "trainer")
-    show_progress = lightning.pop("enable_progress_bar", True) and someone_watches()
     try:
         return pl.Trainer(
-            **{**lightning, "devices": hardware.devices},
+            **{**lightning, "devices": hardware.devices, "enable_progress_bar": False},  # RunProgress shows it
             accelerator=hardware.accelerator,
-            enable_progress_bar=show_progress,
             plugins=plugins(),
             use_distributed_sampler=False,  # our sampler shares the images out itself
             enable_autolog_hparams=False,  # we write them ourselves, with the final figures
@@ -111,11 +108,6 @@ def number_of(batches: int, limit: int | float, key: str) -> int:
     if not left:
         raise UserError(f"{key}={limit}: this is less than one batch of {batches}. Give a larger share, or a number")
     return left
-
-
-def someone_watches() -> bool:
-    """Whether anybody can see a progress bar: on a terminal or in a notebook."""
-    return sys.stderr.isatty() or "ipykernel" in sys.modules
 
 
 def quiet_lightning() -> None:
