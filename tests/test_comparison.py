@@ -159,6 +159,17 @@ RECORDED = {
 }
 
 
+def test_a_key_that_older_runs_lack_makes_no_other_configuration(tmp_path: Path) -> None:
+    write_run(tmp_path / "old", seed=1)
+    write_run(tmp_path / "new", seed=2, trainer__mixup=None, trainer__label_smoothing=0.0)
+    write_run(tmp_path / "other", seed=1, trainer__mixup=0.2, trainer__label_smoothing=0.0)
+    comparison = compare(tmp_path)
+    assert sorted((one.label, one.seeds) for one in comparison.configurations) == [
+        ("lenet5", [1, 2]),
+        ("lenet5 mixup=0.2", [1]),
+    ]
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "words"),
     [

@@ -64,7 +64,8 @@ def test_a_run_directory_holds_everything(run_command, digits: Path, tmp_path: P
     assert outcome.status == 0
     run = only_run(tmp_path)
     assert {file.name for file in run.iterdir() if "tfevents" not in file.name} == {
-        ".hydra", "checkpoints", "config.yaml", "history.csv", "metrics.json", "test_predictions.npz", "train.log",
+        ".hydra", "checkpoints", "config.yaml", "history.csv", "metrics.json", "test_mistakes.npz",
+        "test_predictions.npz", "train.log",
     }  # fmt: skip
     assert {file.name for file in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
     assert len(list(run.glob("events.out.tfevents.*"))) == 1

@@ -17,12 +17,6 @@ from tests.conftest import QUICK
 IMAGES, LABELS = torch.arange(4.0)[:, None, None, None].expand(4, 1, 6, 6), torch.arange(4)
 
 
-def test_without_any_of_it_nothing_changes() -> None:
-    images, labels = SoftLabels(4)(IMAGES, LABELS)
-    assert images is IMAGES
-    assert labels is LABELS
-
-
 def test_smoothed_labels() -> None:
     images, labels = SoftLabels(4, smoothing=0.2)(IMAGES, LABELS)
     assert images is IMAGES

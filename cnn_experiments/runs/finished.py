@@ -37,6 +37,15 @@ PRECISIONS = {"32": "32-true", "64": "64-true"}
 NOT_SETTINGS = {"seed", "datamodule.seed", "trainer.find_learning_rate", *MACHINE_KEYS} - {
     replaced for _, _, replaced in MEASURED.values()
 }
+# Keys that runs of earlier versions lack, with the value that stands for what those did.
+LATER_KEYS: dict[str, Any] = {
+    "datamodule.drop_near_duplicates": False,
+    "trainer.cutmix": None,
+    "trainer.early_stopping": None,
+    "trainer.label_smoothing": 0.0,
+    "trainer.mixup": None,
+    "trainer.weight_average": None,
+}
 # Keys where 1 is a number of batches or images, and 1.0 is all of them.
 NUMBERS_OR_SHARES = re.compile(r"trainer\.(limit_|overfit_|val_check_)|datamodule\.(test|validation)_size")
 # Figures of a run in `Comparison.to_pandas`, as metrics.json names them.
@@ -164,7 +173,7 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
     settings = {
         key: _without_point(key, value)
         for key, value in everything.items()
-        if key not in left_out and not key.startswith("logging.")
+        if key not in left_out and not key.startswith("logging.") and not _is_as_before(key, value)
     }
     return FinishedRun(
         directory.path,
@@ -175,6 +184,11 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
         hashlib.sha256(content).hexdigest(),
         everything.get("datamodule.seed"),
     )
+
+
+def _is_as_before(key: str, value: Any) -> bool:
+    """Whether a setting is one that runs of earlier versions lack, and leaves everything as it was in those."""
+    return key in LATER_KEYS and value == LATER_KEYS[key]
 
 
 def _check_metrics(directory: RunDirectory, metrics: dict[str, Any]) -> None:

@@ -26,13 +26,12 @@ GPUs = Annotated[int, Ge(-1)] | list[Annotated[int, Ge(0)]] | None
 BatchLimit = Annotated[int, Ge(0)] | Annotated[float, Ge(0), Le(1)] | None
 Count = Annotated[int, Gt(0)]
 Decay = Annotated[float, Gt(0), Lt(1)]
+Positive = Annotated[float, Gt(0)]
+# Of the trainer, that are not Lightning's.
 OWN_KEYS = (
-    "gpus",
-    "early_stopping",
-    "weight_average",
-    "find_learning_rate",
-    "snapshots",
-)  # of the trainer, that are not Lightning's
+    *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
+    *("mixup", "cutmix", "label_smoothing"),
+)
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
 Unlimited = Literal[-1]
 
@@ -180,6 +179,9 @@ class TrainerSettings:
         weight_average: decay of the moving average of the weights that is validated and tested; None for none.
         find_learning_rate: whether a range test replaces ``model.optimizer.lr`` before the training.
         snapshots: the weights are kept after every so many epochs; None for never.
+        mixup: α of the mixing of training images; None for none.
+        cutmix: α of the putting of rectangles of other training images into each; None for none.
+        label_smoothing: the share of a training image's label that all classes share.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -193,6 +195,9 @@ class TrainerSettings:
     weight_average: Decay | None
     find_learning_rate: bool
     snapshots: Count | None
+    mixup: Positive | None
+    cutmix: Positive | None
+    label_smoothing: Annotated[float, Ge(0), Lt(1)]
     lightning: Mapping[str, Any]
 
     @property
@@ -378,6 +383,11 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         weight_average=convert(group.get("weight_average"), Decay | None, "trainer.weight_average"),
         find_learning_rate=_read_find_learning_rate(group, lightning),
         snapshots=convert(group.get("snapshots"), Count | None, "trainer.snapshots"),
+        mixup=convert(group.get("mixup"), Positive | None, "trainer.mixup"),
+        cutmix=convert(group.get("cutmix"), Positive | None, "trainer.cutmix"),
+        label_smoothing=convert(
+            group.get("label_smoothing", 0.0), Annotated[float, Ge(0), Lt(1)], "trainer.label_smoothing"
+        ),
         lightning=lightning,
     )
 

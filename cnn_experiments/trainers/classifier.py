@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.settings.schema import TrainingSettings
+from cnn_experiments.trainers.soft_labels import SoftLabels
 
 
 class LossAndAccuracy(Metric):
@@ -73,10 +74,19 @@ class Classifier(pl.LightningModule):
         training: optimizer, schedule, compilation and memory format.
         seed: what dropout and augmentation are drawn from.
         num_classes: number of classes.
+        soft_labels: mixes training images and smooths their labels; None for neither.
     """
 
-    def __init__(self, network: nn.Module, training: TrainingSettings, seed: int, num_classes: int) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        training: TrainingSettings,
+        seed: int,
+        num_classes: int,
+        soft_labels: SoftLabels | None = None,
+    ) -> None:
         super().__init__()
+        self.soft_labels = soft_labels
         self.network, self.training_settings, self.seed = network, training, seed
         if training.channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -103,8 +113,11 @@ class Classifier(pl.LightningModule):
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
+        if self.soft_labels is not None:
+            images, labels = self.soft_labels(images, labels)
         output = self.network(images)
         loss = loss_of(self.network, output, labels)
+        labels = labels.argmax(1) if labels.dim() == 2 else labels  # of mixed images, the class of the larger part
         scores = output[0] if isinstance(output, tuple) else output  # the others are of auxiliary heads
         self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]

@@ -42,6 +42,7 @@ from cnn_experiments.trainers.processes import (
 )
 from cnn_experiments.trainers.progress import RunProgress
 from cnn_experiments.trainers.rehearsal import check_network
+from cnn_experiments.trainers.soft_labels import soft_labels_of
 from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
 
@@ -157,7 +158,8 @@ def fit(
         data = settings.datamodule.build() if data is None else data
         network = settings.network() if network is None else network
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
-        check_network(network, data.input_shape, data.num_classes)
+        soft_labels = soft_labels_of(settings.trainer, data.num_classes)
+        check_network(network, data.input_shape, data.num_classes, soft_labels)
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
@@ -183,7 +185,7 @@ def fit(
             settings = settings.with_learning_rate(search.choice())
             log.info("found the learning rate: model.optimizer.lr=%g", search.choice())
             records = {**records, "learning_rates.csv": search.as_csv()}
-        classifier = Classifier(network, settings.training, settings.seed, data.num_classes)
+        classifier = Classifier(network, settings.training, settings.seed, data.num_classes, soft_labels)
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
         with logger.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
             if trainer.is_global_zero:

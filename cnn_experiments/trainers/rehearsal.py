@@ -6,11 +6,14 @@ from torch import nn
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import copied
+from cnn_experiments.trainers.soft_labels import SoftLabels
 
 IMAGES = 2  # batch normalisation takes no fewer
 
 
-def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_classes: int) -> None:
+def check_network(
+    network: nn.Module, input_shape: tuple[int, int, int], num_classes: int, soft_labels: SoftLabels | None = None
+) -> None:
     """Take the forward and the backward pass of a training step, and test, on blank images.
 
     A copy of the network does it: the network itself is not touched, and no random numbers are drawn.
@@ -19,6 +22,7 @@ def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_cla
         network: the network that is to be trained.
         input_shape: of an image of the data set: channels, height and width.
         num_classes: of the data set.
+        soft_labels: what the training does to images and labels.
 
     Raises:
         UserError: the network does not have a score for each class.
@@ -29,7 +33,8 @@ def check_network(network: nn.Module, input_shape: tuple[int, int, int], num_cla
     try:
         with torch.random.fork_rng(devices=[]):
             trial = copied(network).cpu().float()
-            loss_of(trial, trial.train()(images), labels).backward()  # type: ignore[no-untyped-call]
+            mixed, targets = (images, labels) if soft_labels is None else soft_labels(images, labels)
+            loss_of(trial, trial.train()(mixed), targets).backward()  # type: ignore[no-untyped-call]
             with torch.no_grad():
                 scores = trial.eval()(images)
     except Exception as error:

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from cnn_experiments.settings.schema import TrainerSettings
+
 
 class SoftLabels:
     """Mixes the images of a training batch with each other, and turns labels into probabilities of classes.
@@ -42,14 +44,18 @@ class SoftLabels:
             labels: class numbers (N,).
 
         Returns:
-            Images (N, C, H, W), and the probability of each class (N, num_classes); class numbers where nothing of this
-            is wanted.
+            Images (N, C, H, W), and the probability of each class (N, num_classes).
         """
         if self.ways:
             way = int(torch.randint(len(self.ways), ())) if len(self.ways) > 1 else 0
             images, labels = self.ways[way](images, labels)
-        elif self.smoothing:
+        else:
             labels = functional.one_hot(labels, self.num_classes).to(images.dtype)
-        if self.smoothing:
-            labels = labels * (1 - self.smoothing) + self.smoothing / self.num_classes
-        return images, labels
+        return images, labels * (1 - self.smoothing) + self.smoothing / self.num_classes
+
+
+def soft_labels_of(settings: TrainerSettings, num_classes: int) -> SoftLabels | None:
+    """What a run's settings want of this; None if they want nothing of it."""
+    if not (settings.mixup or settings.cutmix or settings.label_smoothing):
+        return None
+    return SoftLabels(num_classes, settings.mixup, settings.cutmix, settings.label_smoothing)
