@@ -1,5 +1,6 @@
 """The beginning and end of a run or sweep: Hydra's callbacks around its jobs."""
 
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
@@ -12,7 +13,7 @@ from omegaconf import DictConfig
 from cnn_experiments.commands.hydra_command import fail
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed, locked
-from cnn_experiments.runs.directory import RunDirectory
+from cnn_experiments.runs.directory import RunDirectory, shown
 from cnn_experiments.runs.sweep import RECORD, write_record
 
 _claims = ExitStack()
@@ -40,6 +41,14 @@ class Claim(Callback):
         claim(claimed(RunDirectory(Path(config.resume or config.hydra.run.dir))))
 
 
+def folder_of_jobs(folder: Path) -> Path:
+    """The folder in which TensorBoard names the runs of a sweep by what was swept alone, if one holds them all."""
+    from cnn_experiments.runs.finished import run_directories
+
+    kinds = {run.path.parent for run in run_directories([folder])}
+    return kinds.pop() if len(kinds) == 1 else folder
+
+
 class Sweep(Callback):
     """Claims the folder of a sweep, records how a sweep was started, and compares its runs when all are done.
 
@@ -63,6 +72,8 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         comparison = compare(folder)
         print_comparison(comparison)
+        if "tensorboard" in config.logger:
+            print(f"see the curves: tensorboard --logdir {shlex.quote(shown(folder_of_jobs(folder)))}")
         for file in write_comparison(comparison, folder):
             print(f"written: {file}")
         if comparison.others:
