@@ -32,7 +32,7 @@ FOLLOWING = (
     "hydra.sweeper.sampler.seed",
 )
 
-DIGITS = 7  # of a longer number, four digits stand in the name of a job
+DIGITS = 7  # of a number with more characters, four digits are shown
 
 
 @dataclass
@@ -229,18 +229,22 @@ def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> st
     long = _as_file_name(number, swept)
     if any(Path(folder).glob(f"*/{long}/config.yaml")):
         return long
-    endings = Counter(_key(word).rpartition(".")[2] for word in swept)
-    return _as_file_name(number, (_shortened(word, endings) for word in swept))
+    return _as_file_name(number, short_words(swept))
 
 
 def _as_file_name(number: int, words: Iterable[str]) -> str:
     return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *words]))[:120].rstrip("-_,")
 
 
-def _shortened(word: str, endings: Mapping[str, int]) -> str:
-    """A word such as ``model.optimizer.lr=0.00123456`` as ``lr=0.001235``, if no other key ends so."""
-    key, equals, value = word.partition("=")
-    ending = key.rpartition(".")[2]
-    with suppress(ValueError):
-        value = f"{float(value):.4g}" if len(value) > DIGITS else value
-    return f"{ending if endings[ending] == 1 else key}{equals}{value}"
+def short_words(words: Iterable[str]) -> list[str]:
+    """Words such as ``model.optimizer.lr=0.00123456`` as ``lr=0.001235``, with the whole key where several end so."""
+    words = list(words)
+    endings = Counter(_key(word).rpartition(".")[2] for word in words)
+    short = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        ending = key.rpartition(".")[2]
+        with suppress(ValueError):
+            value = f"{float(value):.4g}" if len(value) > DIGITS else value
+        short.append(f"{ending if endings[ending] == 1 else key}{equals}{value}")
+    return short

@@ -303,11 +303,17 @@ def outcome(
 
 
 def final_figures(results: Mapping[str, Any]) -> dict[str, float]:
-    """What loggers get after the training: the test, and the figures that tables of runs show.
+    """What loggers get after the training: the figures of the test, and those that tables of runs show.
 
-    These stand together and, in the order of their names, before all others, since TensorBoard shows the first five.
+    TensorBoard's table of hyperparameters begins with the first five figures in the order of their names, and shows the
+    last value of each: these are the figures of the tested weights and of the whole training.
     """
-    names = ("images_per_second", "test/accuracy", "test/loss", "train_seconds", "val/accuracy")
-    figures = {name: results[name] for name in names if results[name] is not None}
-    tested = {name: figures[name] for name in ("test/loss", "test/accuracy")}
-    return tested | {f"after_training/{name.replace('/', '_')}": value for name, value in figures.items()}
+    table = {
+        "test_accuracy": results["test/accuracy"],
+        "test_loss": results["test/loss"],
+        "train_images_per_second": results["images_per_second"],
+        "train_seconds": results["train_seconds"],
+        "val_accuracy": results["val/accuracy"],
+    }
+    tested = {name: results[name] for name in ("test/loss", "test/accuracy")}
+    return tested | {f"after_training/{name}": value for name, value in table.items() if value is not None}

@@ -20,6 +20,7 @@ from torch.utils.tensorboard.summary import hparams
 from cnn_experiments.runs.configuration import REPEATED
 from cnn_experiments.runs.directory import MACHINE_KEYS
 from cnn_experiments.runs.formats import as_typed
+from cnn_experiments.runs.sweep import short_words
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.schema import GIVEN, Settings
 
@@ -112,9 +113,9 @@ def hyperparameters(settings: Settings) -> dict[str, Value]:
     """
     left_out = {*MACHINE_KEYS, *REPEATED, "datamodule.seed"}
     values = flatten({part: settings.config[part] for part in ("seed", "model", "datamodule", "trainer")})
-    typed = [word for word in settings.overrides if is_about_result(word.split("=")[0].lstrip("+~"))]
+    typed = short_words(word for word in settings.overrides if is_about_result(word.split("=")[0].lstrip("+~")))
     return {
-        "as typed": " ".join(typed) or "defaults",
+        "as typed": " ".join(word.removeprefix("experiment=") for word in typed) or "defaults",
         **{
             key: value if type(value) in (int, float) else as_typed(key, value)
             for key, value in values
