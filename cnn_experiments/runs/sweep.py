@@ -237,7 +237,10 @@ def _as_file_name(number: int, words: Iterable[str]) -> str:
 
 
 def short_words(words: Iterable[str]) -> list[str]:
-    """Words such as ``model.optimizer.lr=0.00123456`` as ``lr=0.001235``, with the whole key where several end so."""
+    """Words such as ``model.optimizer.lr=0.00123456`` as ``lr=0.001235``, with the whole key where several end so.
+
+    A preset is named alone: ``experiment=lenet5_paper`` becomes ``lenet5_paper``.
+    """
     words = list(words)
     endings = Counter(_key(word).rpartition(".")[2] for word in words)
     short = []
@@ -246,5 +249,6 @@ def short_words(words: Iterable[str]) -> list[str]:
         ending = key.rpartition(".")[2]
         with suppress(ValueError):
             value = f"{float(value):.4g}" if len(value) > DIGITS else value
-        short.append(f"{ending if endings[ending] == 1 else key}{equals}{value}")
+        name = f"{ending if endings[ending] == 1 else key}{equals}"
+        short.append(value if key.lstrip("+") == "experiment" else f"{name}{value}")
     return short

@@ -115,7 +115,7 @@ def hyperparameters(settings: Settings) -> dict[str, Value]:
     values = flatten({part: settings.config[part] for part in ("seed", "model", "datamodule", "trainer")})
     typed = short_words(word for word in settings.overrides if is_about_result(word.split("=")[0].lstrip("+~")))
     return {
-        "as typed": " ".join(word.removeprefix("experiment=") for word in typed) or "defaults",
+        "as typed": " ".join(typed) or "defaults",
         **{
             key: value if type(value) in (int, float) else as_typed(key, value)
             for key, value in values
