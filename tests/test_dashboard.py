@@ -224,17 +224,18 @@ def test_looking_inside_a_network_that_works_in_place_or_gives_tuples() -> None:
 
 
 @pytest.mark.parametrize(
-    ("network", "name", "units"),
+    ("make", "name", "units"),
     [
-        (LeNet5(), "f6", 84),
-        (LeNet5(output="linear", dropout=0.5), "f6", 84),
-        (AlexNet(input_size=64, maps=(8, 8, 8, 8, 8), dense=(16, 12)), "fc7", 12),
-        (GoogLeNet(input_size=64), "pool5", 1024),
-        (nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(inplace=True), nn.Flatten(), nn.Linear(3600, 10)), "2", 3600),
-        (nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(1024, 6), nn.Linear(6, 10)), nn.Softmax(1)), "input", 6),
+        (LeNet5, "f6", 84),
+        (lambda: LeNet5(output="linear", loss="cross_entropy", dropout=0.5), "f6", 84),
+        (lambda: AlexNet(input_size=64, maps=(8, 8, 8, 8, 8), dense=(16, 12)), "fc7", 12),
+        (lambda: GoogLeNet(input_size=64, auxiliary=False), "pool5", 1024),
+        (lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(True), nn.Flatten(), nn.Linear(3600, 10)), "2", 3600),
+        (lambda: nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(1024, 6), nn.Linear(6, 10))), "input", 6),
     ],
 )
-def test_the_features_by_which_a_network_classifies(network: nn.Module, name: str, units: int) -> None:
+def test_the_features_by_which_a_network_classifies(make: Callable[[], nn.Module], name: str, units: int) -> None:
+    network = make()
     shape = (3, 64, 64) if isinstance(network, (AlexNet, GoogLeNet)) else (1, 32, 32)
     images = torch.randn(3, *shape)
     found, features = last_hidden_layer(network.train(), images)
