@@ -8,6 +8,7 @@ checkpoints/last.ckpt   everything needed to resume after the last finished epoc
 snapshots/epoch_*.pt    weights after some epochs, in half precision, if trainer.snapshots asks for them
 test_predictions.npz    class, predicted class, and score of the correct class, of each test image
 events.out.tfevents.*   TensorBoard's
+projector_config.pbtxt  and a folder named by a step: for TensorBoard's projector, if logging.embeddings asks for them
 train.log               what was printed
 .hydra/                 Hydra's own record, if the run was started from the command line
 """
