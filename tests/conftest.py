@@ -90,6 +90,25 @@ def trained(
     return run_in
 
 
+@pytest.fixture
+def stop_in_epoch(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[int], None]]:
+    """Press Ctrl-C in the middle of an epoch, from 0."""
+    from cnn_experiments.trainers.callbacks import EpochReport
+
+    original = EpochReport.on_train_batch_end
+
+    def stop(epoch: int) -> None:
+        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
+            original(self, trainer, pl_module, outputs, batch, batch_idx)
+            if trainer.current_epoch == epoch and batch_idx == 7:
+                signal.raise_signal(signal.SIGINT)
+
+        monkeypatch.setattr(EpochReport, "on_train_batch_end", on_train_batch_end)
+
+    yield stop
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def trained_once(run_command: Callable[..., Outcome], run: Path, kept: Path, *words: str, **places: Path) -> Path:
     """Train in a folder for the first test that asks for it, and copy the run for the others.
 

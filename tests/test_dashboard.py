@@ -7,15 +7,20 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from google.protobuf import text_format
+from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.projector import projector_config_pb2
 from torch import nn
 
 from cnn_experiments.inspection import pictures
-from cnn_experiments.inspection.layer_outputs import layer_outputs, units_out_of_use
-from cnn_experiments.logging.dashboard import Dashboard, worst_mistakes
+from cnn_experiments.inspection.layer_outputs import last_hidden_layer, layer_outputs, units_out_of_use
+from cnn_experiments.logging.dashboard import Dashboard, with_four_digits, worst_mistakes
 from cnn_experiments.models.alexnet import AlexNet
+from cnn_experiments.models.googlenet import GoogLeNet
 from cnn_experiments.models.lenet5 import LeNet5
 from tests.conftest import FIGURES, QUICK, QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 
@@ -216,6 +221,70 @@ def test_looking_inside_a_network_that_works_in_place_or_gives_tuples() -> None:
     assert (outputs["conv"] < 0).any()
     assert torch.equal(outputs["conv"].relu(), outputs["relu"])
     assert outputs["rnn"].shape == (2, 36, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "units"),
+    [
+        (LeNet5, "f6", 84),
+        (lambda: LeNet5(output="linear", loss="cross_entropy", dropout=0.5), "f6", 84),
+        (lambda: AlexNet(input_size=64, maps=(8, 8, 8, 8, 8), dense=(16, 12)), "fc7", 12),
+        (lambda: GoogLeNet(input_size=64, auxiliary=False), "pool5", 1024),
+        (lambda: nn.Sequential(nn.Conv2d(1, 4, 3), nn.ReLU(True), nn.Flatten(), nn.Linear(3600, 10)), "2", 3600),
+        (lambda: nn.Sequential(nn.Sequential(nn.Flatten(), nn.Linear(1024, 6), nn.Linear(6, 10))), "input", 6),
+    ],
+)
+def test_the_features_by_which_a_network_classifies(make: Callable[[], nn.Module], name: str, units: int) -> None:
+    network = make()
+    shape = (3, 64, 64) if isinstance(network, (AlexNet, GoogLeNet)) else (1, 32, 32)
+    images = torch.randn(3, *shape)
+    found, features = last_hidden_layer(network.train(), images)
+    assert (found, features.shape) == (name, (3, units))
+    if name in dict(network.named_children()):
+        outputs = {layer: output for layer, _, output in layer_outputs(network, images)}
+        assert torch.equal(features, outputs[name].flatten(1))
+    assert network.training
+    assert not any(module._forward_pre_hooks for module in network.modules())
+
+
+def test_the_projector_shows_test_images_once(run_command, trained, tmp_path: Path) -> None:
+    run = trained("run", "logging.embeddings=40", "trainer.max_epochs=1")
+    for status in ("completed", "interrupted"):  # as if it had been ended between its test and the record of it
+        if status == "interrupted":
+            metrics = json.loads((run / "metrics.json").read_text())
+            (run / "metrics.json").write_text(json.dumps({**metrics, "status": status}))
+            outcome = run_command("train", "resume=run")
+            assert (outcome.status, "warning" in outcome.out) == (0, False)
+        config = projector_config_pb2.ProjectorConfig()
+        text_format.Parse((run / "projector_config.pbtxt").read_text(), config)
+        (embedding,) = config.embeddings
+        assert embedding.tensor_name == "f6:00023"
+        features = np.loadtxt(run / embedding.tensor_path, delimiter="\t")
+        assert features.shape == (40, 84)
+        assert features.std(0).min() > 0
+        heading, *rows = (run / embedding.metadata_path).read_text().splitlines()
+        assert heading == "class\tpredicted"
+        with np.load(run / "test_predictions.npz") as tested:
+            chosen = np.arange(40) * len(tested["labels"]) // 40
+            pairs = zip(tested["labels"][chosen], tested["predictions"][chosen], strict=True)
+            assert rows == [f"{label}\t{predicted}" for label, predicted in pairs]
+        with Image.open(run / embedding.sprite.image_path) as sprite:
+            assert sprite.size == (7 * 32, 7 * 32)
+
+
+def test_features_are_written_with_four_digits() -> None:
+    values = with_four_digits(torch.tensor([[1234.56, 0.4], [0.0, -2.0]]))
+    assert values.tolist() == [[1235.0, 0.0], [0.0, -2.0]]
+    assert with_four_digits(torch.tensor([[0.00123456, 0.0]])).tolist() == [[0.001235, 0.0]]
+    assert with_four_digits(torch.zeros(2, 2)).tolist() == [[0.0, 0.0]] * 2
+
+
+def test_small_pictures() -> None:
+    assert pictures.thumbnails(torch.rand(2, 3, 200, 100), 64).shape == (2, 3, 64, 32)
+    assert pictures.thumbnails(torch.rand(2, 1, 28, 28), 64).shape == (2, 3, 28, 28)
+    small = pictures.thumbnails(torch.rand(2, 5, 128, 128) * 9, 64)
+    assert small.shape == (2, 3, 64, 64)
+    assert 0 <= small.min() <= small.max() <= 1
 
 
 def test_looking_inside_in_mixed_precision() -> None:

@@ -1,7 +1,6 @@
 """A run from beginning to end, as a user runs it."""
 
 import json
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +10,13 @@ import yaml
 from tensorboard.backend.event_processing import plugin_event_accumulator
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import plugin_data_pb2
+from tensorboard.plugins.hparams.api_pb2 import Status
 
 from cnn_experiments.datamodules.samplers import Draw
 from cnn_experiments.evaluation import hardware
 from cnn_experiments.evaluation.run import open_run
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.runs.disagreements import read_mistakes
-from cnn_experiments.trainers.callbacks import EpochReport
 from tests.conftest import QUICK
 
 
@@ -40,23 +39,6 @@ def events(run: Path) -> EventAccumulator:
     accumulator = EventAccumulator(str(run), size_guidance={"tensors": 0, "scalars": 0})
     accumulator.Reload()
     return accumulator
-
-
-@pytest.fixture
-def stop_in_epoch(monkeypatch: pytest.MonkeyPatch):
-    """Press Ctrl-C in the middle of an epoch, from 0."""
-    original = EpochReport.on_train_batch_end
-
-    def stop(epoch: int) -> None:
-        def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx) -> None:
-            original(self, trainer, pl_module, outputs, batch, batch_idx)
-            if trainer.current_epoch == epoch and batch_idx == 7:
-                signal.raise_signal(signal.SIGINT)
-
-        monkeypatch.setattr(EpochReport, "on_train_batch_end", on_train_batch_end)
-
-    yield stop
-    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def test_a_run_directory_holds_everything(run_command, digits: Path, tmp_path: Path) -> None:
@@ -107,10 +89,20 @@ def test_what_tensorboard_shows(run_command, digits: Path, tmp_path: Path) -> No
         shown.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     ).session_start_info
     assert session.hparams["model.dropout"].number_value == 0.1
-    experiment = plugin_data_pb2.HParamsPluginData.FromString(
-        shown.SummaryMetadata("_hparams_/experiment").plugin_data.content
-    ).experiment
-    assert {info.name.tag for info in experiment.metric_infos} == {"val/accuracy", "test/accuracy"}
+    assert "dropout=0.1" in session.hparams["as typed"].string_value
+    ended = shown.SummaryMetadata("_hparams_/session_end_info").plugin_data.content
+    assert plugin_data_pb2.HParamsPluginData.FromString(ended).session_end_info.status == Status.STATUS_SUCCESS
+    metrics = json.loads((only_run(tmp_path) / "metrics.json").read_text())
+    for name, recorded in (
+        ("test_accuracy", "test/accuracy"),
+        ("test_loss", "test/loss"),
+        ("train_images_per_second", "images_per_second"),
+        ("train_seconds", "train_seconds"),
+        ("val_accuracy", "val/accuracy"),
+    ):
+        (event,) = shown.Scalars(f"after_training/{name}")
+        assert event.value == pytest.approx(metrics[recorded], rel=1e-6), name
+    assert shown.Scalars("time/train_seconds")[-1].value == pytest.approx(metrics["train_seconds"], rel=1e-6)
 
 
 def shown_graph(shown: EventAccumulator):

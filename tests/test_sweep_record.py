@@ -264,9 +264,31 @@ def test_names_of_jobs(tmp_path: Path) -> None:
     write_record(tmp_path, ["model.dropout=0.5", "seed=1,2"], [])
     words = ["model.dropout=0.5", "seed=1", "trainer.gpus=[1]", "model.maps=[8,8]", "model.name='../../x'"]
     name = name_of_job(3, tmp_path, words)
-    assert name == "3_seed-1_model.maps-8,8-_model.name-..-..-x"
+    assert name == "3_seed-1_maps-8,8-_name-..-..-x"
     assert "/" not in name
     assert shlex.quote(name) == name
-    assert name_of_job(3, str(tmp_path), [f"model.name={'x' * 500}"]).startswith("3_model.name-xxx")
+    assert name_of_job(3, str(tmp_path), [f"model.name={'x' * 500}"]).startswith("3_name-xxx")
     assert len(name_of_job(3, tmp_path, [f"model.name={'x' * 500}"])) <= 120
     assert name_of_job(0, tmp_path, ["seed=1,2"]) == "0"
+    words = ["experiment=lenet5_paper", "model.optimizer.lr=0.0031234567", "model.schedule.warmup=0.05"]
+    assert name_of_job(1, tmp_path, words) == "1_lenet5_paper_lr-0.003123_warmup-0.05"
+    assert name_of_job(1, tmp_path, ["model.name=a", "datamodule.name=b"]) == "1_model.name-a_datamodule.name-b"
+
+
+def test_a_job_that_began_under_a_long_name_keeps_it(tmp_path: Path) -> None:
+    write_record(tmp_path, ["model.dropout=0,0.5"], [])
+    before = tmp_path / "lenet5_mnist" / "1_model.dropout-0.5"
+    before.mkdir(parents=True)
+    (before / "config.yaml").touch()
+    assert name_of_job(1, tmp_path, ["model.dropout=0.5"]) == before.name
+    assert name_of_job(0, tmp_path, ["model.dropout=0"]) == "0_dropout-0"
+
+
+def test_where_to_log_outside_the_folder_does_not_come_from_a_file(tmp_path: Path) -> None:
+    for logger in ("[tensorboard,mlflow]", "wandb"):
+        folder = sweep_with(tmp_path / logger, task=["seed=1", f"logger={logger}"])
+        with pytest.raises(UserError, match=r"logger=.*: it writes to what lies outside the folder"):
+            words_of_resumed_sweep(folder, [])
+        for typed in ("tensorboard", logger):
+            assert words_of_resumed_sweep(folder, [f"logger={typed}"])
+    assert words_of_resumed_sweep(sweep_with(tmp_path / "own", task=["logger=tensorboard"]), [])

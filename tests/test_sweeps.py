@@ -102,7 +102,7 @@ def test_jobs_side_by_side(
 
     alone = [*PHOTOGRAPHS, f"datamodule.source={photographs}", "seed=2", "model.dropout=0.5", "hydra.run.dir=alone"]
     assert run_command("train", *alone).status == 0
-    (twin,) = (tmp_path / "sweep").glob("*/*model.dropout-0.5*" if len(seeds) == 1 else "*/*seed-2*model.dropout-0.5*")
+    (twin,) = (tmp_path / "sweep").glob("*/*dropout-0.5*" if len(seeds) == 1 else "*/*seed-2*dropout-0.5*")
     assert_same_weights(tmp_path / "alone", twin)
 
 

@@ -25,7 +25,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cnn_experiments.commands import resolvers
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process
+from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
 from cnn_experiments.runs.formats import printable
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses
 from cnn_experiments.settings.containers import GROUPS, flatten, select, updated
@@ -310,7 +310,10 @@ def resumed_settings(
     from cnn_experiments.settings.schema import read_settings
 
     settings: dict[str, Any] = directory.config()
-    for key in keys_of(words):
+    typed = keys_of(words)
+    if "logger" not in typed:
+        refuse_trackers(directory, settings.get("logger"))
+    for key in typed:
         if key in ("resume", "trust"):
             continue
         if key not in MACHINE_KEYS:
@@ -320,6 +323,24 @@ def resumed_settings(
             )
         settings = updated(settings, key, select(values, key))
     return read_settings(settings, classes, directory.overrides())
+
+
+def refuse_trackers(directory: RunDirectory, recorded: Any) -> None:
+    """Raise a UserError where a run's own config would have it write outside its folder, and nothing shows it is yours.
+
+    A run that MLflow has under the recorded identifier was begun here; W&B keeps its runs on another machine.
+
+    Args:
+        directory: of the run.
+        recorded: its key ``logger``.
+    """
+    loggers = [recorded] if isinstance(recorded, str) else recorded
+    for name in loggers if isinstance(loggers, list) else ():
+        if name == "wandb" or (name == "mlflow" and not directory.recorded_run("mlflow")):
+            raise UserError(
+                f"resume={shown(directory.path)}: this run also writes to {name}, which is outside its folder. If that "
+                f"is what you want, type logger=[{','.join(map(str, loggers))}] again; if not, logger=tensorboard"
+            )
 
 
 def output_directory() -> Path:

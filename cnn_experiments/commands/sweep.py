@@ -2,6 +2,7 @@
 
 import logging
 import math
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -20,7 +21,7 @@ from omegaconf import DictConfig
 from cnn_experiments.commands.hydra_command import fail
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed, locked
-from cnn_experiments.runs.directory import RunDirectory, is_first_process
+from cnn_experiments.runs.directory import RunDirectory, is_first_process, shown
 from cnn_experiments.runs.formats import duration
 from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, write_record
 
@@ -48,6 +49,14 @@ class Claim(Callback):
 
     def on_run_start(self, config: DictConfig, **settings: Any) -> None:
         claim(claimed(RunDirectory(Path(config.resume or config.hydra.run.dir))))
+
+
+def folder_of_jobs(folder: Path) -> Path:
+    """The folder in which TensorBoard names the runs of a sweep by what was swept alone, if one holds them all."""
+    from cnn_experiments.runs.finished import run_directories
+
+    kinds = {run.path.parent for run in run_directories([folder])}
+    return kinds.pop() if len(kinds) == 1 else folder
 
 
 class Sweep(Callback):
@@ -106,6 +115,8 @@ class Sweep(Callback):
         folder = Path(config.hydra.sweep.dir)
         comparison = compare(folder)
         print_comparison(comparison)
+        if "tensorboard" in config.logger:
+            print(f"see the curves: tensorboard --logdir {shlex.quote(shown(folder_of_jobs(folder)))}")
         for file in write_comparison(comparison, folder):
             print(f"written: {file}")
         if comparison.others:

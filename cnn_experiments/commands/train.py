@@ -1,6 +1,7 @@
 """cnn-train: train a network, validate it after each epoch, test its best checkpoint, record everything."""
 
 import logging
+import os
 import shlex
 from contextlib import nullcontext
 from pathlib import Path
@@ -163,7 +164,7 @@ def print_closing_table(run: "Run") -> None:
 
     rows = {
         **run.rows(),
-        "see it": f"tensorboard --logdir {shlex.quote(folder_of_runs(run))}",
+        **commands_that_show(run),
         "test it again": f"cnn-test run={shown(run.directory)}",
     }
     table = Table("figure", "value", title=run.title())
@@ -172,6 +173,18 @@ def print_closing_table(run: "Run") -> None:
     console = Console()
     console.width = max(console.width, max(map(len, rows.values())) + 30)  # what is to be copied must not be broken
     console.print(table)
+
+
+def commands_that_show(run: "Run") -> dict[str, str]:
+    """What to type to see a run in the loggers that it wrote to."""
+    from cnn_experiments.trainers.loggers import MLFLOW_ADDRESS, MLFLOW_FILE
+
+    rows = {}
+    if "tensorboard" in run.settings.loggers:
+        rows["see it"] = f"tensorboard --logdir {shlex.quote(folder_of_runs(run))}"
+    if "mlflow" in run.settings.loggers and not os.environ.get(MLFLOW_ADDRESS):
+        rows["see it in MLflow"] = f"mlflow server --backend-store-uri sqlite:///{MLFLOW_FILE}"
+    return rows
 
 
 def folder_of_runs(run: "Run") -> str:

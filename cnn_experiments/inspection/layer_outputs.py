@@ -107,6 +107,45 @@ def layer_outputs(
             yield name, layer, outputs[name]
 
 
+def last_hidden_layer(network: nn.Module, images: Tensor, context: Context = nullcontext) -> tuple[str, Tensor]:
+    """Run a network in evaluation mode and show the features by which it classifies: what its last layer gets.
+
+    The last layer is the module that runs last among those with weights, trained or fixed. In LeNet-5 it gets what F6
+    outputs, in AlexNet FC7, in GoogLeNet the average pool. The network is left as it was.
+
+    Args:
+        network: any network.
+        images: network input (N, C, H, W), on the network's device.
+        context: makes the context to compute in, such as autocast.
+
+    Returns:
+        The name of the layer that had run before, ``input`` if there was none, and the features, float32 (N, units).
+    """
+    before, seen = "input", ("input", images)
+
+    def see_output(name: str, output: Tensor) -> None:
+        nonlocal before
+        before = name
+
+    def see_input(module: nn.Module, inputs: Any) -> None:
+        nonlocal seen
+        tensor = first_tensor(inputs)
+        seen = seen if tensor is None else (before, tensor)
+
+    with_weights = [
+        module for module in network.modules() if not [*module.children()] and [*module.parameters(), *module.buffers()]
+    ]
+    handles = [module.register_forward_pre_hook(see_input) for module in with_weights]
+    try:
+        with watching(dict(network.named_children()), see_output), evaluation_mode(network), torch.no_grad(), context():
+            network.forward(images)  # not network(images): a compiled network would skip the hooks
+    finally:
+        for handle in handles:
+            handle.remove()
+    name, features = seen
+    return name, features.detach().flatten(1).float()
+
+
 def units_out_of_use(network: nn.Module, batches: Iterable[Tensor], context: Context = nullcontext) -> dict[str, float]:
     """Shares of units that no longer learn, by the names under which they are logged.
 

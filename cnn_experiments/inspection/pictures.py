@@ -86,6 +86,16 @@ def scaled(images: Tensor) -> Tensor:
     return (images - low) / (high - low).clamp(min=1e-5)
 
 
+def thumbnails(images: Tensor, side: int) -> Tensor:
+    """Network inputs (N, C, H, W) as small pictures (N, 3, H', W'), neither side of which is longer than `side`."""
+    images = scaled(images.detach().float().cpu())
+    if images.shape[1] not in (1, 3):
+        images = images.mean(1, keepdim=True)
+    share = min(1.0, side / max(images.shape[2:]))
+    size = [max(1, int(pixels * share)) for pixels in images.shape[2:]]
+    return functional.interpolate(images, size, mode="area").expand(-1, 3, -1, -1)
+
+
 def enlarged(images: Tensor, size: int) -> Tensor:
     """Small images (N, C, H, W) with each pixel repeated, up to `size` pixels wide; larger ones as they are."""
     return functional.interpolate(images, scale_factor=max(1, size // images.shape[-1]), mode="nearest")

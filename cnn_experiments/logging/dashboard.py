@@ -1,7 +1,9 @@
 """What a network does while it learns, under the same names for every network, so that runs overlay in TensorBoard."""
 
 import math
+import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import psutil
@@ -11,22 +13,26 @@ from torch import Tensor, nn
 
 from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.datamodules.samplers import Draw
-from cnn_experiments.inspection.layer_outputs import Context, layer_outputs, units_out_of_use
+from cnn_experiments.inspection.layer_outputs import Context, last_hidden_layer, layer_outputs, units_out_of_use
 from cnn_experiments.inspection.pictures import (
     picture_of_confusion,
     picture_of_filters,
     picture_of_images,
     picture_of_maps,
     picture_of_mistakes,
+    thumbnails,
 )
+from cnn_experiments.runs.formats import printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
 
+    from cnn_experiments.evaluation.hardware import Hardware
     from cnn_experiments.evaluation.testing import Evaluation
 
 PROBED_IMAGES = 256  # validation images that show whether units are dead or saturated
 IMAGES_AT_ONCE = 32  # of those; the outputs of all layers for all of them would take gigabytes
+THUMBNAIL_SIDE, SPRITE_SIDE = 64, 8192  # pixels, at most; browsers take no larger picture of all thumbnails
 MOST_VALUES = 100_000  # of a larger tensor, values at even distances make the histogram; norms count all
 
 
@@ -46,6 +52,8 @@ class Dashboard:
         activations: ``activations/<layer>``, the output of each layer for so many test images, always the same.
         units: ``dead_relus/<layer>``, share of maps or units that are 0 everywhere, and ``saturated_tanhs/<layer>``,
             share of values beyond 95 % of the bound; both on the first 256 validation images.
+        embeddings: the features by which the tested network classifies so many test images, taken at even distances:
+            what its last layer gets, for the projector.
     """
 
     def __init__(
@@ -59,11 +67,12 @@ class Dashboard:
         filters: bool = False,
         activations: Annotated[int, Ge(0)] = 0,
         units: bool = False,
+        embeddings: Annotated[int, Ge(0)] = 0,
     ) -> None:
         self.every_n_epochs = every_n_epochs
         self.memory, self.confusion, self.mistakes = memory, confusion, mistakes
         self.weights, self.gradients, self.filters = weights, gradients, filters
-        self.activations, self.units = activations, units
+        self.activations, self.units, self.embeddings = activations, units, embeddings
 
     def is_due(self, epoch: int, last: bool) -> bool:
         """Whether an epoch is written; epochs count from 0, and the last one always is."""
@@ -145,14 +154,24 @@ class Dashboard:
             figure = picture_of_mistakes(images, labels, probabilities, class_names)
             writer.add_figure("mistakes/test", figure, step)
 
-    def write_test(self, writer: "SummaryWriter", step: int, data: ImageData, evaluation: "Evaluation") -> None:
-        """Draw the confusion of a test, and its worst mistakes.
+    def write_test(
+        self,
+        writer: "SummaryWriter",
+        step: int,
+        network: nn.Module,
+        data: ImageData,
+        evaluation: "Evaluation",
+        hardware: "Hardware",
+    ) -> None:
+        """Draw the confusion of a test, and its worst mistakes, and write the features of some of its images.
 
         Args:
             writer: TensorBoard's.
             step: training steps so far.
+            network: that was tested, on its device.
             data: the data set.
             evaluation: of its test images.
+            hardware: what the network was tested on.
         """
         labels, probabilities = torch.from_numpy(evaluation.labels), torch.from_numpy(evaluation.probabilities)
         self.write_confusion(writer, step, "test", torch.from_numpy(evaluation.confusion), data.class_names)
@@ -160,6 +179,45 @@ class Dashboard:
         if len(worst):
             images = data.network_input(data.images_of("test")[Draw(worst)][0], "test")
             self.write_mistakes(writer, step, images, labels[worst], probabilities[worst], data.class_names)
+        if self.embeddings:
+            self.write_embeddings(writer, step, network, data, evaluation, hardware)
+
+    def write_embeddings(
+        self,
+        writer: "SummaryWriter",
+        step: int,
+        network: nn.Module,
+        data: ImageData,
+        evaluation: "Evaluation",
+        hardware: "Hardware",
+    ) -> None:
+        """Write the features of some test images, with their classes and small pictures; see `write_test`."""
+        tested = len(evaluation.labels)
+        number = min(self.embeddings, tested)
+        rows = torch.arange(number) * tested // number
+        images = data.network_input(data.images_of("test")[Draw(rows)][0], "test")
+        outputs = [
+            last_hidden_layer(network, hardware.move(some).to(hardware.dtype), hardware.autocast)
+            for some in torch.split(images, IMAGES_AT_ONCE)
+        ]
+        names = [printable(name) for name in data.class_names]  # of folders, which may hold tabs and line ends
+        classes = zip(evaluation.labels[rows].tolist(), evaluation.predictions[rows].tolist(), strict=True)
+        # What an interrupted run had written here would be overwritten in place, through a link too.
+        shutil.rmtree(Path(writer.log_dir) / f"{step:05}", ignore_errors=True)
+        writer.add_embedding(
+            with_four_digits(torch.cat([features for _, features in outputs]).cpu()),
+            metadata=[[names[label], names[predicted]] for label, predicted in classes],
+            metadata_header=["class", "predicted"],
+            label_img=thumbnails(images, min(THUMBNAIL_SIDE, SPRITE_SIDE // math.ceil(number**0.5))),
+            global_step=step,
+            tag=outputs[0][0],
+        )
+
+
+def with_four_digits(values: Tensor) -> Tensor:
+    """Values rounded to four digits of the largest, as doubles: short when they are written as text."""
+    largest = max(values.abs().max().item(), 1e-30)
+    return values.double().round(decimals=3 - math.floor(math.log10(largest)))
 
 
 def worst_mistakes(probabilities: Tensor, labels: Tensor, number: int) -> Tensor:

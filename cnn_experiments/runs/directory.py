@@ -10,6 +10,7 @@ snapshots/epoch_*.pt    weights after some epochs, in half precision, if trainer
 test_predictions.npz    class, predicted class, and score of the correct class, of each test image
 test_mistakes.npz       small pictures of misclassified test images
 events.out.tfevents.*   TensorBoard's
+projector_config.pbtxt  and a folder named by a step: for TensorBoard's projector, if logging.embeddings asks for them
 train.log               what was printed
 .hydra/                 Hydra's own record, if the run was started from the command line
 """
@@ -17,6 +18,7 @@ train.log               what was printed
 import io
 import json
 import os
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -29,16 +31,21 @@ from cnn_experiments.runs import files
 from cnn_experiments.runs.records import read_figures, read_json, read_yaml
 from cnn_experiments.settings.containers import select, updated
 
-# Keys that say where and on what a run computes and what it keeps, not what it computes: a run may be resumed elsewhere
-# with other values. The number of processes is not among them: with it, the images of a step and the number of steps
-# change.
+# Keys that say where and on what a run computes, what it keeps and where it logs, not what it computes: a run may be
+# resumed elsewhere with other values. The number of processes is not among them: with it, the images of a step and the
+# number of steps change.
 MACHINE_KEYS = (
     "datamodule.data_dir",
     "datamodule.num_workers",
+    "logger",
     "trainer.enable_progress_bar",
     "trainer.gpus",
     "trainer.snapshots",
 )
+
+# The entries of metrics.json with the identifiers that other loggers gave a run, and their form.
+RECORDED_RUNS = {"mlflow": "mlflow_run_id", "wandb": "wandb_run_id"}
+IDENTIFIER = re.compile("[0-9a-z]{8,32}")
 
 
 class RunDirectory:
@@ -105,6 +112,18 @@ class RunDirectory:
         """The words that were typed to begin the run; none where they were not recorded."""
         words = self.metrics().get("overrides")
         return tuple(word for word in words if isinstance(word, str)) if isinstance(words, list) else ()
+
+    def recorded_run(self, logger: str) -> str | None:
+        """The identifier that MLflow or W&B gave the run; None if none was recorded.
+
+        Raises:
+            UserError: metrics.json is not what a run writes.
+        """
+        entry = RECORDED_RUNS[logger]
+        identifier = self.metrics().get(entry)
+        if identifier is not None and not (isinstance(identifier, str) and IDENTIFIER.fullmatch(identifier)):
+            raise UserError(f"{self.metrics_file}: {entry} is no identifier of a run. Remove it")
+        return identifier
 
     def history(self) -> list[dict[str, float]]:
         """A row of figures for each finished epoch; empty if there is no file. Figures not measured are left out.

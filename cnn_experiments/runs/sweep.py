@@ -1,6 +1,7 @@
 """The record of a sweep, from which it is resumed after an interruption, and the folder names of its jobs."""
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ RECORD = "sweep.yaml"
 MACHINE_GROUPS = ("launcher", "hydra.launcher", "hydra/launcher", "hydra.sweeper", "hydra/sweeper")
 # Whose code may run is for the user to say each time, not for a file.
 TRUST = "trust"
+# Nor is it for a file to say that figures are written outside its folder: by any logger but TensorBoard's.
+LOGGER = "logger"
 # Words for Hydra that the record may hold on resuming. They are not taken from it: they follow from the folder and
 # from what is missing. Hydra itself adds the mode to what was typed.
 FOLLOWING = (
@@ -28,6 +31,8 @@ FOLLOWING = (
     "hydra.sweeper.n_trials",
     "hydra.sweeper.sampler.seed",
 )
+
+DIGITS = 7  # of a number with more characters, four digits are shown
 
 
 @dataclass
@@ -141,6 +146,8 @@ def _why_refused(word: str) -> str:
         return "this is no setting (KEY=VALUE)"
     if key == "resume" or "hydra" in re.split(r"[./@:]", key):
         return "a sweep's record sets nothing but the settings of its jobs"
+    if key == LOGGER and re.search("mlflow|wandb", value):
+        return "it writes to what lies outside the folder"
     if "_target_" in word:
         return "a sweep's record names no classes"
     if re.search(r"\$\{[^}]*:", word):
@@ -170,10 +177,11 @@ def _is_in(key: str, groups: Iterable[str]) -> bool:
 def _check_typed_again(record: Record, typed: Sequence[str], folder: str | Path) -> None:
     """Raise UserError if the record holds words that must not come from a file and were not typed again."""
     file = Path(folder) / RECORD
-    for word in record.task:
-        if (reason := _why_refused(word)) and word not in typed:
-            raise UserError(f"{file}: {word}: {reason}. If it is yours, type it again after resume={folder}")
     keys = {_key(word) for word in typed}
+    for word in record.task:
+        is_typed = word in typed or _key(word) == LOGGER in keys
+        if not is_typed and (reason := _why_refused(word)):
+            raise UserError(f"{file}: {word}: {reason}. If it is yours, type it again after resume={folder}")
     needed = [*record.hydra, *(word for word in record.task if _key(word) == TRUST)]
     missing = [word for word in needed if _key(word) not in (*FOLLOWING, *keys)]
     if missing:
@@ -212,6 +220,9 @@ def is_complete(directory: Path) -> bool:
 def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> str:
     """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
 
+    It is short, since TensorBoard shows it beside each curve: of a key its last part, where that tells what was swept
+    apart, and of a number four digits. A job that began under the long name of earlier versions keeps it.
+
     Args:
         number: the number of the job, from 0.
         folder: the folder of the sweep, with its record.
@@ -219,4 +230,29 @@ def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> st
     """
     typed = read_record(folder).task
     swept = [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]
-    return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *swept]))[:120].rstrip("-_,")
+    long = _as_file_name(number, swept)
+    if any(Path(folder).glob(f"*/{long}/config.yaml")):
+        return long
+    return _as_file_name(number, short_words(swept))
+
+
+def _as_file_name(number: int, words: Iterable[str]) -> str:
+    return re.sub(r"[^\w.,+-]+", "-", "_".join([str(number), *words]))[:120].rstrip("-_,")
+
+
+def short_words(words: Iterable[str]) -> list[str]:
+    """Words such as ``model.optimizer.lr=0.00123456`` as ``lr=0.001235``, with the whole key where several end so.
+
+    A preset is named alone: ``experiment=lenet5_paper`` becomes ``lenet5_paper``.
+    """
+    words = list(words)
+    endings = Counter(_key(word).rpartition(".")[2] for word in words)
+    short = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        ending = key.rpartition(".")[2]
+        with suppress(ValueError):
+            value = f"{float(value):.4g}" if len(value) > DIGITS else value
+        name = f"{ending if endings[ending] == 1 else key}{equals}"
+        short.append(value if key.lstrip("+") == "experiment" else f"{name}{value}")
+    return short

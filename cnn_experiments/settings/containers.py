@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 # A run is described by these groups of its config; others are the commands' own.
-GROUPS = ("seed", "model", "datamodule", "trainer", "logging")
+GROUPS = ("seed", "model", "datamodule", "trainer", "logging", "logger")
 
 
 def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:

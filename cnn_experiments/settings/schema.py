@@ -13,6 +13,7 @@ from cnn_experiments.settings.classes import KnownClasses
 from cnn_experiments.settings.constructors import Constructor, constructor, convert
 from cnn_experiments.settings.containers import GROUPS, updated
 from cnn_experiments.settings.renamed import modernised
+from cnn_experiments.settings.suggestions import suggest
 
 if TYPE_CHECKING:
     from torch import nn
@@ -32,6 +33,7 @@ OWN_KEYS = (
     *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
     *("mixup", "cutmix", "label_smoothing"),
 )
+LOGGERS = ("tensorboard", "mlflow", "wandb")
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
 Unlimited = Literal[-1]
 
@@ -217,6 +219,7 @@ class Settings:
         datamodule: the data set.
         trainer: how long to train, on what hardware and in what precision.
         logging: what TensorBoard shows of each layer.
+        loggers: where figures are logged while it trains; each is one of `LOGGERS`.
         config: the config that these were read from, in plain containers; for the record.
         overrides: the words that were typed; for the record.
     """
@@ -227,6 +230,7 @@ class Settings:
     datamodule: DataSettings
     trainer: TrainerSettings
     logging: "Constructor[Dashboard]"
+    loggers: tuple[str, ...]
     config: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
 
@@ -294,9 +298,24 @@ def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: t
         datamodule=read_data(config["datamodule"], classes),
         trainer=trainer,
         logging=_read_group(config["logging"], "logging", classes),
+        loggers=_read_loggers(config.get("logger", "tensorboard")),  # runs of earlier versions have no such key
         config=config,
         overrides=overrides,
     )
+
+
+def _read_loggers(logger: Any) -> tuple[str, ...]:
+    names = [logger] if isinstance(logger, str) else logger
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise UserError(
+            f"logger={logger}: give the name of a logger ({', '.join(LOGGERS)}), or a list such as [tensorboard,mlflow]"
+        )
+    for name in names:
+        if name not in LOGGERS:
+            raise UserError(f"logger={name}: there is no such logger. {suggest(name, list(LOGGERS))}")
+        if names.count(name) > 1:
+            raise UserError(f"logger=[{','.join(names)}]: {name} is there twice. Name each logger once")
+    return tuple(names)
 
 
 def _read_group(

@@ -157,9 +157,9 @@ class EpochReport(Callback):
         self.seconds += self.epoch_seconds
         self.images += self._epoch_images
         speed = self._epoch_images / self.epoch_seconds
-        if trainer.logger is not None:
-            scalars = {"time/epoch_seconds": self.epoch_seconds, "time/images_per_second": speed}
-            trainer.logger.log_metrics(scalars, trainer.global_step)
+        times = {"epoch_seconds": self.epoch_seconds, "train_seconds": self.seconds, "images_per_second": speed}
+        for logger in trainer.loggers:
+            logger.log_metrics({f"time/{name}": value for name, value in times.items()}, trainer.global_step)
         measured = {name: pl_module.figures[name] for name in self.COLUMNS if name in pl_module.figures}
         when = {"epoch": trainer.current_epoch + 1, "step": trainer.global_step, "seconds": round(self.seconds, 3)}
         self.history.append({**when, **rounded(measured)})

@@ -156,9 +156,9 @@ class Classifier(pl.LightningModule):
             )
         scalars = {f"train/{name}": float(value) for name, value in means.items()}
         self.figures.update(scalars)
-        if self.logger is not None:
-            rate = self.trainer.optimizers[0].param_groups[0]["lr"]
-            self.logger.log_metrics({**scalars, "optimizer/learning_rate": float(rate)}, self.global_step + 1)
+        rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        for logger in self.loggers:
+            logger.log_metrics({**scalars, "optimizer/learning_rate": rate}, self.global_step + 1)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, labels = batch
@@ -174,8 +174,8 @@ class Classifier(pl.LightningModule):
         self.log_dict({f"val/{name}": value for name, value in means.items()}, logger=False)  # for callbacks
         scalars = {f"val/{name}": float(value) for name, value in means.items()}
         self.figures.update(scalars)
-        if self.logger is not None:  # Lightning's own logging would write one step too low
-            self.logger.log_metrics(scalars, self.global_step)
+        for logger in self.loggers:  # Lightning's own logging would write one step too low
+            logger.log_metrics(scalars, self.global_step)
         self.val_metric.reset()
         self.confusion = self.confusion_metric.compute().cpu()
         self.confusion_metric.reset()

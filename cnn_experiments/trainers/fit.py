@@ -33,6 +33,7 @@ from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
 from cnn_experiments.trainers.learning_rate import range_test
+from cnn_experiments.trainers.loggers import RunLoggers, refuse_missing_packages
 from cnn_experiments.trainers.processes import (
     ProcessEndedError,
     processes_of,
@@ -43,7 +44,7 @@ from cnn_experiments.trainers.processes import (
 from cnn_experiments.trainers.progress import RunProgress
 from cnn_experiments.trainers.rehearsal import check_network
 from cnn_experiments.trainers.soft_labels import soft_labels_of
-from cnn_experiments.trainers.tensorboard import RunDirectoryLogger, write_pages
+from cnn_experiments.trainers.tensorboard import hyperparameters, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
 
 log = logging.getLogger(__name__)
@@ -83,6 +84,7 @@ def train(
     if before.get("status") == "completed":
         log.info("This run is complete; nothing is left to do in %s", shown(directory))
         return Run(files, settings, network=network, data=data)
+    refuse_missing_packages(settings.loggers)
     settings, hardware = on_this_machine(settings, before)
     arguments = (settings, hardware, files, network, data, records or {})
     with status_recorded(files):
@@ -161,16 +163,17 @@ def fit(
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
         check_network(network, data.input_shape, data.num_classes, soft_labels)
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
-        logger = RunDirectoryLogger(files.path, first_step=steps_done(last) + 1 if last else 0)
+        loggers = RunLoggers(settings, files, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
         averaged = AveragedWeights(decay, hardware.device) if decay else None
         checkpoints, report = BestAndLast(files, averaged), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        callbacks: list[Callback] = [report, dashboard, Snapshots(files, settings.trainer.snapshots), checkpoints]
+        callbacks: list[Callback] = [report, *([dashboard] if loggers.tensorboard else [])]
+        callbacks += [Snapshots(files, settings.trainer.snapshots), checkpoints]
         callbacks += [averaged] if averaged else []
         stopping = EarlyStopping("val/accuracy", mode="max", patience=patience) if patience else None
         callbacks += [stopping] if stopping else []
-        trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
+        trainer = build_trainer(settings.trainer, hardware, logger=loggers.all, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
 
@@ -187,17 +190,18 @@ def fit(
             records = {**records, "learning_rates.csv": search.as_csv()}
         classifier = Classifier(network, settings.training, settings.seed, data.num_classes, soft_labels)
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
-        with logger.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
+        with loggers.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
             if trainer.is_global_zero:
                 begun = beginning(settings, network, data, hardware, trainer.world_size)
+                begun |= loggers.begin(hyperparameters(settings))
                 records = {} if resumed else {**records, **data.records()}
                 files.start(dict(settings.config), records, **begun)
-                if not last:
-                    logger.remove_earlier()
-                    pages = (network, data.input_shape, settings.config, data.samples(16))
-                    write_pages(logger.experiment, *pages)
-                if search:
-                    search.draw(logger.experiment)
+                if loggers.tensorboard and not last:
+                    loggers.tensorboard.remove_earlier()
+                    pages = (network, data.input_shape, settings, data.samples(16))
+                    write_pages(loggers.tensorboard.experiment, *pages)
+                if loggers.tensorboard and search:
+                    search.draw(loggers.tensorboard.experiment)
             with (
                 progress_line(settings.trainer.progress and trainer.is_global_zero) as line,
                 interruption_raised(),
@@ -213,12 +217,15 @@ def fit(
                 evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings), line)
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
-                tested = {"test/loss": evaluation.loss, "test/accuracy": evaluation.accuracy}
-                logger.log_metrics(tested, after_training)
-                dashboard.dashboard.write_test(logger.experiment, after_training, data, evaluation)
-                logger.experiment.flush()
+                results = outcome(trainer, checkpoints, report, data, evaluation)
+                loggers.log(final_figures(results), after_training)
+                if loggers.tensorboard:
+                    dashboard.dashboard.write_test(
+                        loggers.tensorboard.experiment, after_training, network, data, evaluation, hardware
+                    )
                 write_answers(files, data, evaluation)
-                files.record(**outcome(trainer, checkpoints, report, data, evaluation))
+                loggers.complete()
+                files.record(**results)
     return settings
 
 
@@ -320,3 +327,20 @@ def outcome(
         **rounded({"val/accuracy": checkpoints.best_accuracy}),
         **evaluation.figures(),
     }
+
+
+def final_figures(results: Mapping[str, Any]) -> dict[str, float]:
+    """What loggers get after the training: the figures of the test, and those that tables of runs show.
+
+    TensorBoard's table of hyperparameters begins with the first five figures in the order of their names, and shows the
+    last value of each: these are the figures of the tested weights and of the whole training.
+    """
+    table = {
+        "test_accuracy": results["test/accuracy"],
+        "test_loss": results["test/loss"],
+        "train_images_per_second": results["images_per_second"],
+        "train_seconds": results["train_seconds"],
+        "val_accuracy": results["val/accuracy"],
+    }
+    tested = {name: results[name] for name in ("test/loss", "test/accuracy")}
+    return tested | {f"after_training/{name}": value for name, value in table.items() if value is not None}

@@ -17,22 +17,17 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard._pytorch_graph import graph
 from torch.utils.tensorboard.summary import hparams
 
+from cnn_experiments.runs.configuration import REPEATED
 from cnn_experiments.runs.directory import MACHINE_KEYS
+from cnn_experiments.runs.formats import as_typed
+from cnn_experiments.runs.sweep import short_words
 from cnn_experiments.settings.containers import flatten
-from cnn_experiments.settings.schema import GIVEN
+from cnn_experiments.settings.schema import GIVEN, Settings
 
 log = logging.getLogger(__name__)
 
 WRITES = "_AsyncWriterThread"  # the thread in which TensorBoard writes
-# Keys that only repeat others.
-REPEATED_KEYS = (
-    "datamodule._target_",
-    "datamodule.channels",
-    "datamodule.num_classes",
-    "datamodule.seed",
-    "datamodule.image_size",
-    "model._target_",
-)
+Value = bool | int | float | str
 
 
 class RunDirectoryLogger(TensorBoardLogger):
@@ -57,6 +52,12 @@ class RunDirectoryLogger(TensorBoardLogger):
         for file in Path(self.log_dir).glob("events.out.tfevents.*"):
             file.unlink()
 
+    def write_success(self) -> None:
+        """Write for the page of hyperparameters that the run is complete."""
+        *_, success = hparams({}, {})  # type: ignore[no-untyped-call]
+        self.experiment.file_writer.add_summary(success)
+        self.experiment.flush()
+
     @contextmanager
     def closed_at_the_end(self) -> Iterator[None]:
         """Close the event file at the end, if one was opened. What cannot be written is raised where it is written."""
@@ -76,7 +77,7 @@ def write_pages(
     writer: SummaryWriter,
     network: nn.Module,
     input_shape: tuple[int, int, int],
-    config: Mapping[str, Any],
+    settings: Settings,
     samples: Mapping[str, Tensor],
 ) -> None:
     """Fill TensorBoard's pages other than the scalars: graph, config, charts that overlay, hyperparameters, samples.
@@ -85,28 +86,47 @@ def write_pages(
         writer: TensorBoard's writer.
         network: a network on the CPU.
         input_shape: channels, height and width of its images.
-        config: the resolved config, in plain containers.
+        settings: of the run.
         samples: pictures of training images by name, (N, C, H, W), from 0 to 1.
     """
     from torchvision.utils import make_grid
 
     for name, images in samples.items():
         writer.add_image(f"samples/{name}", make_grid(images, nrow=8, pad_value=0.5))
-    text = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(dict(settings.config), sort_keys=False, allow_unicode=True)
     writer.add_text("config", f"```yaml\n{text}```")
-    # HParams takes numbers, truth values and text; settings that no two runs differ in would only crowd its table.
-    settings = {
-        key: value if isinstance(value, (bool, int, float)) else str(value)
-        for key, value in flatten({part: config[part] for part in ("seed", "model", "datamodule", "trainer")})
-        if value is not None and key not in MACHINE_KEYS and key not in REPEATED_KEYS
-    }
-    for summary in hparams(settings, {"test/accuracy": None, "val/accuracy": None}):  # type: ignore[no-untyped-call]
-        writer.file_writer.add_summary(summary)  # type: ignore[attr-defined]
+    # Without a list of columns, which TensorBoard would take from one run for all, it shows first what differs.
+    _, begun, _ = hparams(hyperparameters(settings), {})  # type: ignore[no-untyped-call]
+    writer.file_writer.add_summary(begun)  # type: ignore[attr-defined]
     writer.add_custom_scalars(
         {"training": {name: ["Multiline", [f"train/{name}", f"val/{name}"]] for name in ("accuracy", "loss")}}
     )
-    settings_of_network = None if config["model"].get("_target_") == GIVEN else repr((config["model"], input_shape))
-    write_graph(writer, network, input_shape, settings_of_network)
+    model = settings.config["model"]
+    write_graph(writer, network, input_shape, None if model.get("_target_") == GIVEN else repr((model, input_shape)))
+
+
+def hyperparameters(settings: Settings) -> dict[str, Value]:
+    """What tells a run from others, for tables of runs: the words that were typed, and the settings one by one.
+
+    TensorBoard's table begins with columns in which runs differ, in the order of their names; ``as typed`` is the first
+    of them. All values are there, null as text, since a value that only some runs have would not count as a difference.
+    """
+    left_out = {*MACHINE_KEYS, *REPEATED, "datamodule.seed"}
+    values = flatten({part: settings.config[part] for part in ("seed", "model", "datamodule", "trainer")})
+    typed = short_words(word for word in settings.overrides if is_about_result(word.split("=")[0].lstrip("+~")))
+    return {
+        "as typed": " ".join(typed) or "defaults",
+        **{
+            key: value if type(value) in (int, float) else as_typed(key, value)
+            for key, value in values
+            if key not in left_out
+        },
+    }
+
+
+def is_about_result(key: str) -> bool:
+    """Whether a key that was typed can change what a run computes."""
+    return key not in MACHINE_KEYS and key.split(".")[0] not in ("logging", "launcher", "sweeper", "resume", "trust")
 
 
 def write_graph(
