@@ -140,6 +140,9 @@ class TestAlexNet:
         with pytest.raises(ValueError, match="input_size=62 is too small: pool5"):
             AlexNet(input_size=62)
         AlexNet(input_size=63, dense=(8, 8))
+        with pytest.raises(ValueError, match="input_size=30 is too small: nothing is left for fc6"):
+            ArticleAlexNet(input_size=30, padding="paper")
+        ArticleAlexNet(input_size=31, padding="paper", dense=(8, 8))
 
     def test_odd_maps_are_no_groups(self) -> None:
         with pytest.raises(ValueError, match="groups=2"):
@@ -419,7 +422,7 @@ class TestArticle:
     @pytest.mark.parametrize(
         ("article", "paper", "same"),
         [
-            (ArticleAlexNet, AlexNet, {"padding": "paper", "pool5": True, "dropout_fc6": True, "dense": (16, 16)}),
+            (ArticleAlexNet, AlexNet, {"padding": "paper", "pool5": True, "dropout_fc6": True}),
             (ArticleGoogLeNet, GoogLeNet, {"padding": "paper", "hidden": None}),
         ],
     )
@@ -431,7 +434,7 @@ class TestArticle:
             for name, parameter in inspect.signature(paper).parameters.items()
             if name != "input_size"
         }
-        shared = defaults | {"input_size": 97} | ({"dense": same["dense"]} if "dense" in same else {})
+        shared = defaults | {"input_size": 97} | ({"dense": (16, 16), "groups": 2} if paper is AlexNet else {})
         networks = []
         for network_class, arguments in ((article, shared | same), (paper, shared)):
             torch.manual_seed(0)
@@ -534,7 +537,15 @@ class TestLocalResponseNorm:
         theirs = nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=constants.k)
         torch.testing.assert_close(LocalResponseNorm(constants)(values), theirs(values))
 
-    @pytest.mark.parametrize("constants", [ARTICLE_LRN, ResponseNormalisation(2, 0.3, 0.75, 1.0)])
+    def test_exported_it_is_the_same(self) -> None:
+        maps, normalise = torch.randn(2, 7, 3, 4) * 5, LocalResponseNorm(ResponseNormalisation(1, 0.3, 0.5, 1.5))
+        exported = torch.export.export(normalise, (maps,)).module()
+        assert not any("cnn_experiments" in str(node.target) for node in exported.graph.nodes)
+        torch.testing.assert_close(exported(maps), normalise(maps))
+
+    @pytest.mark.parametrize(
+        "constants", [ARTICLE_LRN, ResponseNormalisation(2, 0.3, 0.75, 1.0), ResponseNormalisation(1, 0.3, 0.5, 1.5)]
+    )
     def test_its_derivative(self, constants: ResponseNormalisation) -> None:
         maps = (torch.randn(2, 7, 2, 3, dtype=torch.float64) * 3).requires_grad_()
         assert torch.autograd.gradcheck(LocalResponseNorm(constants), (maps,))
