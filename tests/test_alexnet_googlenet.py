@@ -11,9 +11,9 @@ from torch.nn import functional
 
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.alexnet import AlexNet
-from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet
+from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet, pool
 from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, AuxiliaryHead, GoogLeNet, Inception
-from cnn_experiments.models.initialisation import weighted_layers
+from cnn_experiments.models.initialisation import initialise_as_he, weighted_layers
 from cnn_experiments.models.layers import (
     Layer,
     SamePadding,
@@ -140,6 +140,9 @@ class TestAlexNet:
         with pytest.raises(ValueError, match="input_size=62 is too small: pool5"):
             AlexNet(input_size=62)
         AlexNet(input_size=63, dense=(8, 8))
+        with pytest.raises(ValueError, match="input_size=30 is too small: nothing is left for fc6"):
+            ArticleAlexNet(input_size=30, padding="paper")
+        ArticleAlexNet(input_size=31, padding="paper", dense=(8, 8))
 
     def test_odd_maps_are_no_groups(self) -> None:
         with pytest.raises(ValueError, match="groups=2"):
@@ -155,6 +158,22 @@ def relu_convolution(weights: dict[str, Tensor], name: str, maps: Tensor, **wind
     """A convolution of a network's weights, and ReLU."""
     sums = functional.conv2d(maps, weights[f"{name}.convolution.weight"], weights[f"{name}.convolution.bias"], **window)
     return sums.clamp(min=0)
+
+
+def inceptions(weights: dict[str, Tensor], maps: Tensor, *names: str) -> Tensor:
+    """GoogLeNet's modules of these names, one on the other: figure 2 (b), written a second time."""
+    for name in (f"inception{name}" for name in names):
+        threes = relu_convolution(weights, f"{name}.branch3x3.reduce", maps)
+        fives = relu_convolution(weights, f"{name}.branch5x5.reduce", maps)
+        around = functional.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
+        branches = [
+            relu_convolution(weights, f"{name}.branch1x1", maps),
+            relu_convolution(weights, f"{name}.branch3x3.conv3x3", threes, padding=1),
+            relu_convolution(weights, f"{name}.branch5x5.conv5x5", fives, padding=2),
+            relu_convolution(weights, f"{name}.branch_pool.project", around),
+        ]
+        maps = torch.cat(branches, 1)
+    return maps
 
 
 def biased(network: nn.Module) -> list[tuple[str, str, nn.Module]]:
@@ -215,28 +234,14 @@ class TestGoogLeNet:
         def pool(maps: Tensor) -> Tensor:
             return functional.max_pool2d(maps, kernel_size=3, stride=2, ceil_mode=True)
 
-        def inception(maps: Tensor, name: str) -> Tensor:
-            name = f"inception{name}"
-            threes = relu_convolution(weights, f"{name}.branch3x3.reduce", maps)
-            fives = relu_convolution(weights, f"{name}.branch5x5.reduce", maps)
-            around = functional.max_pool2d(maps, kernel_size=3, stride=1, padding=1)
-            branches = [
-                relu_convolution(weights, f"{name}.branch1x1", maps),
-                relu_convolution(weights, f"{name}.branch3x3.conv3x3", threes, padding=1),
-                relu_convolution(weights, f"{name}.branch5x5.conv5x5", fives, padding=2),
-                relu_convolution(weights, f"{name}.branch_pool.project", around),
-            ]
-            return torch.cat(branches, 1)
-
         normalise = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)  # it divides alpha by 5
         images = torch.randn(1, 3, 97, 97) * 50
         maps = normalise(pool(relu_convolution(weights, "conv1", images, stride=2, padding=3)))
         maps = relu_convolution(weights, "conv2.reduce", maps)
         maps = pool(normalise(relu_convolution(weights, "conv2.conv3x3", maps, padding=1)))
-        maps = pool(inception(inception(maps, "3a"), "3b"))
-        for name in ("4a", "4b", "4c", "4d", "4e"):
-            maps = inception(maps, name)
-        maps = inception(inception(pool(maps), "5a"), "5b")
+        maps = pool(inceptions(weights, maps, "3a", "3b"))
+        maps = inceptions(weights, maps, "4a", "4b", "4c", "4d", "4e")
+        maps = inceptions(weights, pool(maps), "5a", "5b")
         scores = maps.mean((2, 3)) @ weights["output.weight"].T + weights["output.bias"]
         with torch.no_grad():
             torch.testing.assert_close(network(images), scores)
@@ -277,9 +282,10 @@ class TestGoogLeNet:
             ]
             assert reached == in_order[: in_order.index(last) + 1]
 
-    def test_initial_weights_of_the_first_implementation(self) -> None:
+    @pytest.mark.parametrize("network_class", [GoogLeNet, ArticleGoogLeNet])
+    def test_initial_weights_of_the_first_implementation(self, network_class: type[nn.Module]) -> None:
         torch.manual_seed(0)
-        network = GoogLeNet(2, input_size=96, init="paper")
+        network = network_class(2, input_size=96, init="paper")
         for layer in weighted_layers(network):
             bound = (3 / layer.weight[0].numel()) ** 0.5  # a variance of 1 / fan-in
             assert bound * 0.9 < layer.weight.max() <= bound
@@ -335,8 +341,9 @@ class TestGoogLeNet:
         assert network.loss(scores, labels) == functional.cross_entropy(scores, labels)
 
     def test_too_small_images_are_refused(self) -> None:
-        with pytest.raises(ValueError, match="input_size=64 is too small"):
-            GoogLeNet(input_size=64)
+        for network_class in (GoogLeNet, ArticleGoogLeNet):
+            with pytest.raises(ValueError, match="input_size=64 is too small: the auxiliary heads"):
+                network_class(input_size=64, auxiliary=True)
         with pytest.raises(ValueError, match="input_size=30 is too small: pool4"):
             GoogLeNet(input_size=30, auxiliary=False)
 
@@ -369,6 +376,39 @@ class TestArticle:
         with torch.no_grad():
             torch.testing.assert_close(network(images), scores)
 
+    def test_googlenet_layer_by_layer(self) -> None:
+        """The same of its GoogLeNet; at 98 pixels, SAME is 2 before and 3 after, and 1 on both sides of the pools."""
+        torch.manual_seed(0)
+        network = ArticleGoogLeNet(5, input_size=98, hidden=20, init="paper").eval()
+        weights = network.state_dict()
+        normalise = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+
+        def pool(maps: Tensor) -> Tensor:
+            return functional.max_pool2d(maps, kernel_size=3, stride=2, padding=1)
+
+        images = torch.randn(1, 3, 98, 98) * 50
+        padded = functional.pad(images, (2, 3, 2, 3))
+        maps = normalise(pool(relu_convolution(weights, "conv1", padded, stride=2)))  # 49 → 25
+        maps = relu_convolution(weights, "conv2.reduce", maps)
+        maps = pool(normalise(relu_convolution(weights, "conv2.conv3x3", maps, padding=1)))  # 25 → 13
+        maps = pool(inceptions(weights, maps, "3a", "3b"))  # 13 → 7
+        maps = pool(inceptions(weights, maps, "4a", "4b", "4c", "4d", "4e"))  # 7 → 4
+        units = inceptions(weights, maps, "5a", "5b").mean((2, 3))
+        units = (units @ weights["hidden.dense.weight"].T + weights["hidden.dense.bias"]).clamp(min=0)
+        with torch.no_grad():
+            scores = units @ weights["output.weight"].T + weights["output.bias"]
+            torch.testing.assert_close(network(images), scores)
+
+    @pytest.mark.parametrize("padding", ["same", "paper"])
+    def test_dense_layers_fit_every_size(self, padding: str) -> None:
+        with torch.device("meta"):
+            for side in (105, 113, 128):
+                images = torch.zeros(2, 3, side, side)
+                network = ArticleAlexNet(input_size=side, padding=padding, lrn=None)
+                assert network(images).shape == (2, 2)
+                network = ArticleGoogLeNet(input_size=side, padding=padding, lrn=None, auxiliary=True)
+                assert [scores.shape for scores in network(images)] == [(2, 2)] * 3
+
     def test_parameters(self) -> None:
         with torch.device("meta"):
             # fc6 sees maps of 12×12 in place of 6×6
@@ -382,7 +422,7 @@ class TestArticle:
     @pytest.mark.parametrize(
         ("article", "paper", "same"),
         [
-            (ArticleAlexNet, AlexNet, {"padding": "paper", "pool5": True, "dropout_fc6": True, "dense": (16, 16)}),
+            (ArticleAlexNet, AlexNet, {"padding": "paper", "pool5": True, "dropout_fc6": True}),
             (ArticleGoogLeNet, GoogLeNet, {"padding": "paper", "hidden": None}),
         ],
     )
@@ -394,7 +434,7 @@ class TestArticle:
             for name, parameter in inspect.signature(paper).parameters.items()
             if name != "input_size"
         }
-        shared = defaults | {"input_size": 97} | ({"dense": same["dense"]} if "dense" in same else {})
+        shared = defaults | {"input_size": 97} | ({"dense": (16, 16), "groups": 2} if paper is AlexNet else {})
         networks = []
         for network_class, arguments in ((article, shared | same), (paper, shared)):
             torch.manual_seed(0)
@@ -439,6 +479,28 @@ def test_a_choice_that_does_not_exist_is_refused(network_class: type[nn.Module])
         network_class(init="xavier")
 
 
+@pytest.mark.parametrize(
+    ("network_class", "words"),
+    [
+        (AlexNet, {"groups": 3}),
+        (ArticleAlexNet, {"groups": 3}),
+        (ArticleAlexNet, {"padding": "valid"}),
+        (ArticleGoogLeNet, {"padding": "valid"}),
+    ],
+)
+def test_other_choices_that_do_not_exist(network_class: type[nn.Module], words: dict) -> None:
+    [(key, value)] = words.items()
+    with pytest.raises(ValueError, match=rf"^{key}={value}: there is no such choice"):
+        network_class(**words)
+
+
+def test_he_weights_of_a_single_unit() -> None:
+    torch.manual_seed(0)
+    layer = nn.Linear(5000, 1)
+    initialise_as_he(layer)
+    assert layer.weight.std().item() == pytest.approx((2 / 5000) ** 0.5, rel=0.05)
+
+
 def test_layers_and_their_branches() -> None:
     network = nn.ModuleDict(
         {"conv": Layer(convolution=nn.Conv2d(3, 192, 1)), "inception": Inception(192, 64, 96, 128, 16, 32, 32)}
@@ -475,7 +537,15 @@ class TestLocalResponseNorm:
         theirs = nn.LocalResponseNorm(5, alpha=alpha, beta=0.75, k=constants.k)
         torch.testing.assert_close(LocalResponseNorm(constants)(values), theirs(values))
 
-    @pytest.mark.parametrize("constants", [ARTICLE_LRN, ResponseNormalisation(2, 0.3, 0.75, 1.0)])
+    def test_exported_it_is_the_same(self) -> None:
+        maps, normalise = torch.randn(2, 7, 3, 4) * 5, LocalResponseNorm(ResponseNormalisation(1, 0.3, 0.5, 1.5))
+        exported = torch.export.export(normalise, (maps,)).module()
+        assert not any("cnn_experiments" in str(node.target) for node in exported.graph.nodes)
+        torch.testing.assert_close(exported(maps), normalise(maps))
+
+    @pytest.mark.parametrize(
+        "constants", [ARTICLE_LRN, ResponseNormalisation(2, 0.3, 0.75, 1.0), ResponseNormalisation(1, 0.3, 0.5, 1.5)]
+    )
     def test_its_derivative(self, constants: ResponseNormalisation) -> None:
         maps = (torch.randn(2, 7, 2, 3, dtype=torch.float64) * 3).requires_grad_()
         assert torch.autograd.gradcheck(LocalResponseNorm(constants), (maps,))
@@ -554,7 +624,8 @@ class TestSamePadding:
         assert (padded.shape[-1] - kernel) // stride + 1 == -(-side // stride)
 
     def test_a_pool_takes_nothing_from_the_padding(self) -> None:
-        pool = Layer(padding=SamePadding(3, 2, value=-torch.inf), pool=nn.MaxPool2d(3, 2))
         maps: Tensor = -torch.rand(1, 2, 7, 8) - 1
-        assert pool(maps).isfinite().all()
-        assert pool(maps).shape == (1, 2, 4, 4)
+        pooled = pool(same=True)(maps)
+        assert pooled.shape == (1, 2, 4, 4)
+        assert (pooled <= -1).all()
+        assert torch.equal(pooled[:, :, 1:3, :3], functional.max_pool2d(maps[:, :, 1:6], 3, 2))

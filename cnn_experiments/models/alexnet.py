@@ -63,7 +63,7 @@ class AlexNet(Network):
         m1, m2, m3, m4, m5 = maps
         d6, d7 = dense
         side = output_side(input_size, kernel=11, stride=conv1_stride, padding=2)  # 224 → 55
-        for _ in ("pool1", "pool2", "pool5"):
+        for _ in range(3):  # pool1, pool2, pool5
             side = output_side(side, kernel=3, stride=2)  # 55 → 27 → 13 → 6
         if side < 1:
             raise ValueError(f"input_size={input_size} is too small: pool5 has nothing to pool. The paper's is 224")
