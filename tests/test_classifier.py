@@ -63,7 +63,7 @@ def classifier(
     optimizer = sgd(module.network.parameters())
     told = {"world_size": 1, "log_every_n_steps": 2, "is_last_batch": False, "optimizers": [optimizer], **trainer}
     monkeypatch.setattr(Classifier, "trainer", SimpleNamespace(**told))
-    monkeypatch.setattr(Classifier, "logger", Recorder())
+    monkeypatch.setattr(Classifier, "loggers", [Recorder()])
     monkeypatch.setattr(Classifier, "global_step", told.get("global_step", 0))
     monkeypatch.setattr(Classifier, "current_epoch", told.get("current_epoch", 0))
     monkeypatch.setattr(Classifier, "global_rank", told.get("global_rank", 0))
@@ -111,7 +111,7 @@ class TestTraining:
         batches = [(self.SCORES, torch.tensor([0, 0, 2])), (self.SCORES[:1], torch.tensor([1]))]
         losses = [module.training_step(batch, number).item() for number, batch in enumerate(batches)]
         assert losses == pytest.approx([own_loss(*batch).item() for batch in batches])
-        [(step, written)] = module.logger.written
+        [(step, written)] = module.loggers[0].written
         assert step == 2
         assert written == pytest.approx(
             {"train/loss": (3 * losses[0] + losses[1]) / 4, "train/accuracy": 0.5, "optimizer/learning_rate": 2.0}
@@ -119,16 +119,16 @@ class TestTraining:
         assert module.figures == {name: written[name] for name in ("train/loss", "train/accuracy")}
         assert module.recent == []
         module.training_step((self.SCORES[1:2], torch.tensor([1])), 2)
-        assert len(module.logger.written) == 1  # one step of two
+        assert len(module.loggers[0].written) == 1  # one step of two
         module.training_step((self.SCORES[2:], torch.tensor([2])), 3)
-        assert module.logger.written[1][1]["train/accuracy"] == 1
+        assert module.loggers[0].written[1][1]["train/accuracy"] == 1
 
     def test_every_third_step_is_logged(self, monkeypatch) -> None:
         module = classifier(monkeypatch, log_every_n_steps=3)
         logged = []
         for number in range(7):
             module.training_step((self.SCORES, torch.tensor([0, 1, 2])), number)
-            logged.append(len(module.logger.written))
+            logged.append(len(module.loggers[0].written))
         assert logged == [0, 0, 1, 1, 1, 2, 2]
 
     def test_the_last_step_of_an_epoch_is_logged(self, monkeypatch) -> None:
@@ -144,7 +144,7 @@ class TestTraining:
 
     def test_without_a_logger_the_figures_are_kept(self, monkeypatch) -> None:
         module = classifier(monkeypatch, is_last_batch=True)
-        monkeypatch.setattr(Classifier, "logger", None)
+        monkeypatch.setattr(Classifier, "loggers", [])
         module.training_step((self.SCORES, torch.tensor([0, 1, 1])), 0)
         assert module.figures["train/accuracy"] == pytest.approx(2 / 3)
 
@@ -192,7 +192,7 @@ class TestValidation:
         scores, labels = (torch.cat(tensors) for tensors in zip(*batches, strict=True))
         loss = own_loss(scores, labels).item()
         assert module.figures == pytest.approx({"val/loss": loss, "val/accuracy": 0.5})
-        assert module.logger.written == [(7, module.figures)]
+        assert module.loggers[0].written == [(7, module.figures)]
         assert logged == {"val/loss": pytest.approx(loss), "val/accuracy": 0.5, "logger": False}
         assert module.confusion.tolist() == [[1, 1, 0], [1, 0, 0], [0, 0, 1]]
         module.validation_step((TestTraining.SCORES, torch.tensor([0, 1, 2])), 0)

@@ -412,7 +412,7 @@ def test_a_run_is_resumed_in_as_many_processes_as_it_began_in(run_command, digit
     outcome = run_command("train", "resume=run", "trainer.devices=4")
     assert outcome.status == 2
     assert "trainer.devices: a resumed run keeps the settings it began with" in outcome.error
-    assert "datamodule.num_workers, trainer.enable_progress_bar, trainer.gpus, trainer.snapshots. " in outcome.error
+    assert "num_workers, logger, trainer.enable_progress_bar, trainer.gpus, trainer.snapshots. " in outcome.error
     assert before == {file: file.read_bytes() for file in (tmp_path / "run").rglob("*") if file.is_file()}
 
 
