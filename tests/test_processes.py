@@ -66,6 +66,7 @@ def accepted_digits(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return digits
 
 
+@pytest.mark.slow
 def test_two_processes_do_what_one_does(run_command, accepted_digits: Path, tmp_path: Path) -> None:
     one = [*SETTINGS, "datamodule.batch_size=32", "hydra.run.dir=one"]
     two = [*SETTINGS, "datamodule.batch_size=16", "hydra.run.dir=two", "trainer=ddp"]

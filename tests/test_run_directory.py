@@ -38,7 +38,7 @@ def run(tmp_path: Path) -> RunDirectory:
     return run
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(content=PLAIN, flow=st.sampled_from([None, True, False]))
 def test_yaml_is_read_as_pyyaml_reads_it(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], flow: bool | None

@@ -10,7 +10,7 @@ import yaml
 from cnn_experiments.commands.hydra_command import EXTRA_OF_PLUGIN
 from cnn_experiments.trainers import processes
 from tests.conftest import QUICK
-from tests.test_runs import assert_same_weights, stop_in_epoch  # noqa: F401
+from tests.test_runs import assert_same_weights
 
 SETTINGS = [*QUICK, "trainer.max_epochs=2"]
 

@@ -43,6 +43,7 @@ EFFECTS = "What each setting changes, on average over the others"
 IMPORTANCES = "How much each setting mattered for the validation accuracy"
 MOST_VERDICTS = 20  # that are printed as sentences
 MOST_SETTINGS = 20  # configurations whose settings are listed side by side
+MOST_NAMED = 3  # folders that a title names
 LONGEST_REASON = 1000  # characters
 
 
@@ -86,7 +87,10 @@ class Comparison:
     @property
     def title(self) -> str:
         """A title that says which runs these are."""
-        return f"Runs in {', '.join(map(str, self.paths))}"
+        if len(self.paths) <= MOST_NAMED:
+            return f"Runs in {', '.join(map(str, self.paths))}"
+        place = os.path.commonpath([path.absolute() for path in self.paths])
+        return f"Runs in {len(self.paths)} folders in {place}"
 
     def headings(self) -> list[str]:
         """The headings of the table."""
@@ -326,7 +330,8 @@ def compare(
     """
     if isinstance(accuracy, bool) or not isinstance(accuracy, (int, float)) or not 0 < accuracy <= 1:
         raise UserError(f"accuracy={accuracy}: give a share of right answers above 0, up to 1.0")
-    folders = [folder for path in ([paths] if isinstance(paths, (str, Path)) else paths) for folder in _folders(path)]
+    given = [paths] if isinstance(paths, (str, Path)) else paths
+    folders = list(dict.fromkeys(folder for path in given for folder in _folders(path)))
     finished: dict[str, FinishedRun] = {}
     others, copies = [], []
     for directory in run_directories(folders):
