@@ -22,7 +22,7 @@ def statuses(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.slow
-def test_an_interrupted_sweep_goes_on(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:  # noqa: F811
+def test_an_interrupted_sweep_goes_on(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:
     jobs = ["-m", *SETTINGS, "model.dropout=0.1", "seed=1,2,3"]
     assert run_command("train", *jobs, "hydra.sweep.dir=whole").status == 0
 
@@ -146,7 +146,7 @@ def test_each_network_has_a_search(run_command, tmp_path: Path, network: str) ->
 
 
 @pytest.mark.slow
-def test_a_search_survives_an_interruption(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:  # noqa: F811
+def test_a_search_survives_an_interruption(run_command, digits: Path, tmp_path: Path, stop_in_epoch) -> None:
     search = ["-m", *SETTINGS, "trainer.max_epochs=1", "sweeper=optuna", "hydra.sweeper.n_trials=3"]
     search += ["hydra.sweep.dir=search", "datamodule.batch_size=choice(16,32)"]
     from cnn_experiments.trainers.callbacks import EpochReport
@@ -190,7 +190,9 @@ def test_a_search_survives_an_interruption(run_command, digits: Path, tmp_path: 
 )
 def test_a_missing_extra_is_named(run_command, tmp_path: Path, monkeypatch, setting: str, extra: str) -> None:
     from hydra.core.config_store import ConfigStore
+    from hydra.core.plugins import Plugins
 
+    Plugins.instance()  # which adds to the store what it finds
     store = ConfigStore.instance()
     kept = {
         group: {name: node for name, node in options.items() if name.removesuffix(".yaml") not in EXTRA_OF_PLUGIN}
