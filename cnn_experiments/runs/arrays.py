@@ -4,7 +4,8 @@ import io
 import math
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,25 @@ def read_arrays(file: Path, names: Sequence[str], most: int) -> dict[str, NDArra
             with archive.open(member) as packed:  # reads no more than the size that it says
                 arrays[name] = array_of(packed.read(most))
     return arrays
+
+
+@contextmanager
+def damage_explained(file: Path, what: str) -> Iterator[None]:
+    """Explain in one sentence that a file holds something else than a run writes.
+
+    Args:
+        file: the file that is read meanwhile.
+        what: what it should hold.
+
+    Raises:
+        UserError: in the place of whatever of `DAMAGED` reading it raised.
+    """
+    try:
+        yield
+    except UserError:
+        raise
+    except DAMAGED as error:
+        raise UserError(f"{file}: these are no {what} that a run writes. Remove it") from error
 
 
 def array_of(content: bytes) -> NDArray[Any]:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.arrays import DAMAGED, read_arrays
+from cnn_experiments.runs.arrays import damage_explained, read_arrays
 from cnn_experiments.runs.comparable import runs_by_seed
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.directory import RunDirectory
@@ -86,7 +86,7 @@ def read_mistakes(file: Path) -> dict[int, NDArray[np.uint8]]:
     Raises:
         UserError: the file is missing, or not what a run writes.
     """
-    try:
+    with damage_explained(file, "pictures"):
         arrays = read_arrays(file, ("positions", "images"), MOST_BYTES)
         positions, images = arrays["positions"], arrays["images"]
         if positions.dtype.kind not in "iu" or positions.ndim != 1 or len(positions) > MOST_KEPT:
@@ -95,10 +95,6 @@ def read_mistakes(file: Path) -> dict[int, NDArray[np.uint8]]:
             raise ValueError("no pictures")
         if not all(0 < side <= LONGEST_SIDE for side in images.shape[1:3]) or images.shape[3] not in (1, 3):
             raise ValueError("no pictures")
-    except DAMAGED as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file}: these are no pictures that a run writes. Remove it") from error
     return dict(zip(positions.tolist(), images, strict=True))
 
 

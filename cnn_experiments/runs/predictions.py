@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_experiments.errors import UserError
-from cnn_experiments.runs.arrays import DAMAGED, read_arrays
+from cnn_experiments.runs.arrays import damage_explained, read_arrays
 
 MOST_IMAGES = 2**18  # of a test set
 MOST_BYTES = 8 * MOST_IMAGES + 1000  # of an array: an integer for each image, and numpy's header
@@ -57,15 +56,11 @@ def read_predictions(file: Path) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     Raises:
         UserError: the file is missing, or not what a run writes.
     """
-    try:
+    with damage_explained(file, "predictions"):
         arrays = read_arrays(file, ("labels", "predictions"), MOST_BYTES)
         labels, predictions = (_classes(arrays[name]) for name in ("labels", "predictions"))
         if not 0 < len(labels) == len(predictions) <= MOST_IMAGES:
             raise ValueError("no images, too many, or not a prediction for each")
-    except DAMAGED as error:
-        if isinstance(error, UserError):
-            raise
-        raise UserError(f"{file}: these are no predictions that a run writes. Remove it") from error
     return labels, predictions
 
 

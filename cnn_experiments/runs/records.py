@@ -77,8 +77,8 @@ def read_figures(file: Path) -> list[dict[str, float]]:
 def _from_events(events: Iterable[yaml.Event]) -> Any:
     """The content of a YAML document in plain containers, built from the events of its parser.
 
-    PyYAML's own loaders build it in two steps, of which the first overflows the stack and ends the process on text that
-    is nested 100,000 levels deep; the second may take half a minute for hundreds of runs.
+    PyYAML's own loaders overflow the stack and end the process on text that is nested 100,000 levels deep, so that the
+    events have to be looked at in any case.
 
     Raises:
         ValueError: deep nesting; more than one document; tags; or aliases, with which a small file can expand to a huge
