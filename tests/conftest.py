@@ -1,6 +1,7 @@
 """Digits made for the tests, and commands run in this process as a user would run them."""
 
 import importlib
+import logging
 import re
 import shutil
 import signal
@@ -201,6 +202,16 @@ FIGURES = ("logging.confusion=true", "logging.mistakes=2")
 @pytest.fixture(autouse=True)
 def _one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """Hydra's handlers of log messages end with the test; the stream that they write to does too."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    yield
+    root.handlers[:] = [handler for handler in root.handlers if handler in handlers or "_pytest" in repr(type(handler))]
+    root.setLevel(level)
 
 
 @pytest.fixture(autouse=True, scope="session")
