@@ -1,6 +1,8 @@
 # Two commands on a fresh machine: `make train` and `make test`. Both set up .venv first, once.
 PYTHON ?= python3
 BIN := .venv/bin
+# The tests start hundreds of processes: none should compile its modules anew, whatever the shell's settings.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: train test test-all mutants audit benchmark lock clean
 

@@ -2,7 +2,6 @@
 
 import glob
 import importlib
-import json
 import os
 from collections import defaultdict
 from collections.abc import Sequence
@@ -21,6 +20,7 @@ from cnn_experiments.runs.formats import (
     all_of,
     as_cell,
     as_csv,
+    as_json,
     as_typed,
     chance,
     cut,
@@ -32,7 +32,6 @@ from cnn_experiments.runs.formats import (
     in_units,
     printable,
     terminal_table,
-    without_infinite,
 )
 from cnn_experiments.runs.records import read_json
 from cnn_experiments.runs.search import Search, search_of
@@ -271,7 +270,7 @@ class Comparison:
             ],
             "copies": [{"directory": str(copy), "copy_of": str(original)} for copy, original in self.copies],
         }
-        return json.dumps(without_infinite(content), indent=2) + "\n"
+        return as_json(content, indent=2) + "\n"
 
     def to_markdown(self) -> str:
         """The comparison as Markdown."""

@@ -18,7 +18,7 @@ from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory
 from cnn_experiments.runs.files import read_bytes, read_text
 from cnn_experiments.runs.folders import walk
 from cnn_experiments.runs.predictions import Tested, read_tested
-from cnn_experiments.runs.records import LARGEST
+from cnn_experiments.runs.records import LARGEST, MOST_BYTES_OF_JSON
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.renamed import modernised
 
@@ -167,7 +167,6 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
     if not all(map(_is_an_epoch, history)):
         raise UserError(f"{directory.history_file}: epoch, seconds or val/accuracy of a row are not what a run writes")
     everything = dict(flatten(modernised(directory.config())))
-    content = repr((everything, metrics, history)).encode(errors="surrogatepass")
     measured = _measured(metrics)
     left_out = NOT_SETTINGS.union(MEASURED[name][2] for name in measured)
     settings = {
@@ -181,9 +180,17 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
         metrics,
         history,
         read_experiment(directory, metrics),
-        hashlib.sha256(content).hexdigest(),
+        _digest(directory),
         everything.get("datamodule.seed"),
     )
+
+
+def _digest(directory: RunDirectory) -> str:
+    """A digest of the files of a run that a comparison reads."""
+    digest = hashlib.sha256()
+    for file in (directory.config_file, directory.metrics_file, directory.history_file):
+        digest.update(hashlib.sha256(read_bytes(file, MOST_BYTES_OF_JSON) if file.exists() else b"").digest())
+    return digest.hexdigest()
 
 
 def _is_as_before(key: str, value: Any) -> bool:

@@ -137,12 +137,24 @@ def as_cell(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, (bool, list, dict)) else value
 
 
-def without_infinite(content: Any) -> Any:
-    """Content for JSON, which has no infinite numbers and none that are not numbers: they become null."""
+def as_json(content: Any, **layout: Any) -> str:
+    """JSON, which has no infinite numbers and none that are not numbers: they become null.
+
+    Args:
+        content: plain containers.
+        layout: as `json.dumps` takes it.
+    """
+    try:
+        return json.dumps(content, allow_nan=False, **layout)
+    except ValueError:
+        return json.dumps(_without_infinite(content), allow_nan=False, **layout)
+
+
+def _without_infinite(content: Any) -> Any:
     if isinstance(content, dict):
-        return {key: without_infinite(value) for key, value in content.items()}
+        return {key: _without_infinite(value) for key, value in content.items()}
     if isinstance(content, (list, tuple)):
-        return [without_infinite(value) for value in content]
+        return [_without_infinite(value) for value in content]
     return None if isinstance(content, float) and not math.isfinite(content) else content
 
 

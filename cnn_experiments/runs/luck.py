@@ -131,15 +131,19 @@ def contrasts(
         own_images: whether each row has test images of its own, since the seed draws them; all must be paired then.
         draws: how often the images are reweighted.
     """
-    parts = [
-        _parts(
-            [table for table, one in zip(tables, weight, strict=True) if one],
-            [one for one in weight if one],
-            together,
-            own_images,
+    means = [table.mean(0) for table in tables]
+    parts = []
+    for weight, together in zip(weights, paired, strict=True):
+        places = [place for place, one in enumerate(weight) if one]
+        parts.append(
+            _parts(
+                [tables[place] for place in places],
+                [means[place] for place in places],
+                [weight[place] for place in places],
+                together,
+                own_images,
+            )
         )
-        for weight, together in zip(weights, paired, strict=True)
-    ]
     if own_images:
         of_images = np.array([part.single for part in parts])  # the rest of it is in what the seeds add
     else:
@@ -151,10 +155,11 @@ def contrasts(
     return [_luck(part, float(variance)) for part, variance in zip(parts, of_images, strict=True)]
 
 
-def _parts(tables: list[NDArray[np.bool_]], weights: list[float], paired: bool, own_images: bool) -> _Parts:
-    """The sums of squares of one contrast, from the tables that have a weight in it."""
+def _parts(
+    tables: list[NDArray[np.bool_]], means: list[Floats], weights: list[float], paired: bool, own_images: bool
+) -> _Parts:
+    """The sums of squares of one contrast, from the tables that have a weight in it, and their means over the runs."""
     unit = sum(weight**2 / len(table) for table, weight in zip(tables, weights, strict=True)) / 2
-    means = [table.mean(0) for table in tables]
     answers = _weighted(means, weights)
     seeds = [len(table) for table in tables]
     if max(seeds) == 1:
@@ -217,16 +222,19 @@ def images_variance(answers: Floats, draws: int = DRAWS) -> Floats:
     rows -= (counts @ rows / images).astype(np.float32)
     common = counts > COMMON
     singly = np.repeat(rows[~common], counts[~common], axis=0)
+    of_mean_weights = singly.sum(0) + counts[common].astype(np.float32) @ rows[common]
+    row_bytes = -(-len(singly) // 8)
     generator = np.random.default_rng(SEED)
     squares = np.zeros(answers.shape[1])
     step = max(1, VALUES_AT_ONCE // max(1, len(singly)))
     draws = min(draws, max(1000, MOST_WEIGHTS // max(1, len(singly))))
     for first in range(0, draws, step):
         number = min(step, draws - first)
-        heads = generator.integers(0, 2, (number, len(singly)), np.int8).astype(np.float32)
+        bits = np.frombuffer(generator.bytes(number * row_bytes), np.uint8).reshape(number, row_bytes)
+        heads = np.unpackbits(bits, 1, len(singly)).astype(np.float32)
         together = generator.binomial(counts[common], 0.5, (number, int(common.sum()))).astype(np.float32)
-        # a weight is 0 or 2; less the mean weight of 1, that is -1 or 1
-        sums = (2 * heads - 1) @ singly + (2 * together - counts[common].astype(np.float32)) @ rows[common]
+        # a weight is 0 or 2, and its mean 1, which is taken off
+        sums = 2 * (heads @ singly + together @ rows[common]) - of_mean_weights
         squares += (sums.astype(np.float64) ** 2).sum(0)
     variance: Floats = squares / draws / images**2
     return variance

@@ -1,7 +1,6 @@
 """What the page of a comparison draws, as JSON: curves, costs, confusion, images, settings; bounded in size."""
 
 import base64
-import json
 import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cnn_experiments.runs.configuration import Configuration, differing_keys
 from cnn_experiments.runs.disagreements import disagreements_of
 from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.formats import as_typed, cut, printable, without_infinite
+from cnn_experiments.runs.formats import as_json, as_typed, cut, printable
 from cnn_experiments.runs.search import is_number
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ UNSAFE = {ord(character): f"\\u{ord(character):04x}" for character in "<>&\u2028
 
 def as_script(comparison: "Comparison") -> str:
     """The data of the page: JSON that is safe between ``<script>`` and ``</script>``."""
-    text = json.dumps(without_infinite(page_data(comparison)), ensure_ascii=False, separators=(",", ":"))
+    text = as_json(page_data(comparison), ensure_ascii=False, separators=(",", ":"))
     return text.translate(UNSAFE)
 
 
