@@ -63,8 +63,15 @@ def subject(folder: Path, read: Callable[..., Settings], name: str, *words: str,
     return subject_of(write_run(folder, read(*WORDS[name], "trainer.gpus=0", *words), **how))
 
 
-def photograph(size: tuple[int, int] = (80, 60), kind: str = "JPEG") -> bytes:
+def photograph(size: tuple[int, int] = (80, 60)) -> bytes:
     """An image file."""
     content = io.BytesIO()
-    Image.effect_noise(size, 80).convert("RGB").save(content, kind)
+    Image.effect_noise(size, 80).convert("RGB").save(content, "JPEG")
+    return content.getvalue()
+
+
+def blank_page(width: int, height: int) -> bytes:
+    """A small file of a picture that may have many pixels."""
+    content = io.BytesIO()
+    Image.new("1", (width, height)).save(content, "PNG")
     return content.getvalue()

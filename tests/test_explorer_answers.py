@@ -619,7 +619,7 @@ def test_a_photograph_works_for_both_runs(
         (b"", "This file cannot be used: it is empty."),
         (b"hello", "This file cannot be used: it is no image"),
         (explored.photograph()[:400], "This file cannot be used: it is damaged"),
-        (explored.photograph((8000, 7000), "PNG"), "This file cannot be used: it has more than 50 million pixels."),
+        (explored.blank_page(8000, 7000), "This file cannot be used: it has more than 50 million pixels."),
     ],
 )
 def test_a_broken_file_gets_one_sentence(lenet5: Subject, content: bytes, sentence: str) -> None:

@@ -1,6 +1,7 @@
 """Any value of any key is either refused in a sentence or begins a training that can be done."""
 
 import math
+from functools import cache
 from typing import Any
 
 import pytest
@@ -37,12 +38,16 @@ TEXTS = (
     *("${seed}", "${nowhere}", "${oc.env:NOT_SET}", "${oc.env:HOME}", "${datamodule}", "cosine", "sgd", "[0.5,0.5]"),
 )
 VALUES = st.one_of(st.sampled_from(NUMBERS), st.sampled_from(FIGURES), st.sampled_from(TEXTS))
-KEYS = {
-    start: [key for key, _ in flatten(from_python.composed(list(start))[0]) if key not in ("resume", "trust")]
-    for start in STARTS
-}
+
+
+@cache
+def keys(start: tuple[str, ...]) -> list[str]:
+    """The keys that a command with these words has."""
+    return [key for key, _ in flatten(from_python.composed(list(start))[0]) if key not in ("resume", "trust")]
+
+
 COMMANDS = st.sampled_from(STARTS).flatmap(
-    lambda start: st.lists(st.tuples(st.sampled_from(KEYS[start]), VALUES), min_size=1, max_size=3).map(
+    lambda start: st.lists(st.tuples(st.sampled_from(keys(start)), VALUES), min_size=1, max_size=3).map(
         lambda pairs: [*start, *(f"{key}={value}" for key, value in pairs)]
     )
 )
