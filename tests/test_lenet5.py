@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.initialisation import weighted_layers
-from cnn_experiments.models.layers import PartialConv2d, ScaledTanh, Subsampling
+from cnn_experiments.models.layers import MatrixConv2d, PartialConv2d, ScaledTanh, Subsampling
 from cnn_experiments.models.lenet5 import C3_CONNECTIONS, LeNet5, rbf_centres
 
 # Table I of the paper, as printed: rows are the maps of S2, columns those of C3; X marks a connection.
@@ -71,7 +71,54 @@ def test_zero_padding_to_32_is_tensorflows_same() -> None:
     images = torch.rand(2, 1, 28, 28)
     c1 = article().c1[0]
     same = functional.conv2d(images, c1.weight, c1.bias, padding=2)
-    assert torch.equal(c1(functional.pad(images, (2, 2, 2, 2))), same)
+    torch.testing.assert_close(c1(functional.pad(images, (2, 2, 2, 2))), same)
+
+
+class TestFastLayers:
+    """What is computed in another way than PyTorch's, since that is faster: the same values and gradients."""
+
+    @pytest.mark.parametrize("shape", [(3, 1, 32, 32), (2, 16, 5, 5), (2, 3, 7, 9), (0, 1, 32, 32)])
+    def test_a_convolution_as_a_matrix_product(self, shape: tuple[int, ...]) -> None:
+        ours = MatrixConv2d(shape[1], 6, 5).double()
+        maps = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        given = (maps, ours.weight, ours.bias)
+        theirs = functional.conv2d(*given)
+        torch.testing.assert_close(ours(maps), theirs)
+        weights = torch.randn_like(theirs)
+        found, expected = (torch.autograd.grad((out * weights).sum(), given) for out in (ours(maps), theirs))
+        torch.testing.assert_close(found, expected)
+
+    def test_a_batch_is_computed_as_its_images_are(self) -> None:
+        c1, images = MatrixConv2d(1, 6, 5), torch.randn(7, 1, 32, 32)
+        torch.testing.assert_close(c1(images), torch.cat([c1(image[None]) for image in images]), rtol=0, atol=1e-6)
+
+    def test_in_mixed_precision_the_values_are_of_its_type(self) -> None:
+        c1, images = MatrixConv2d(1, 6, 5), torch.randn(2, 1, 32, 32)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            found = c1(images)
+        assert found.dtype == torch.bfloat16
+        torch.testing.assert_close(found.float(), c1(images), rtol=0.02, atol=0.02)
+
+    def test_the_scaled_tanh(self) -> None:
+        a = torch.linspace(-12, 12, 1001, dtype=torch.float64, requires_grad=True)
+        theirs = 1.7159 * torch.tanh(2 / 3 * a)
+        torch.testing.assert_close(ScaledTanh()(a), theirs)
+        found, expected = (torch.autograd.grad(out.sum(), a) for out in (ScaledTanh()(a), theirs))
+        torch.testing.assert_close(found, expected)
+        torch.testing.assert_close(ScaledTanh()(a.float()), theirs.float(), rtol=0, atol=5e-7)
+
+    @pytest.mark.parametrize("sides", [(28, 28), (10, 10), (5, 7), (2, 3)])
+    def test_subsampling(self, sides: tuple[int, int]) -> None:
+        ours = Subsampling(4).double()
+        torch.nn.init.uniform_(ours.coefficient, 0.5, 2)
+        torch.nn.init.normal_(ours.bias)
+        maps = torch.randn(3, 4, *sides, dtype=torch.float64, requires_grad=True)
+        given = (maps, ours.coefficient, ours.bias)
+        theirs = functional.avg_pool2d(maps, 2) * ours.coefficient + ours.bias
+        torch.testing.assert_close(ours(maps), theirs)
+        weights = torch.randn_like(theirs)
+        found, expected = (torch.autograd.grad((out * weights).sum(), given) for out in (ours(maps), theirs))
+        torch.testing.assert_close(found, expected)
 
 
 def test_c3_is_a_convolution_with_the_papers_holes() -> None:

@@ -36,6 +36,7 @@ KINDS = {
     "Layer": "convolutions",
     "Linear": "dense",
     "LocalResponseNorm": "LRN",
+    "MatrixConv2d": "convolution",
     "MaxPool2d": "max pooling",
     "PartialConv2d": "convolution",
     "RadialBasisFunctions": "RBF",

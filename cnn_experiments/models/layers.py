@@ -47,12 +47,14 @@ class ScaledTanh(nn.Module):
     The constants make f(±1) = ±1, so that targets and inputs of ±1 lie where the curve bends most and not on its flat
     ends, where gradients vanish; and they make the gain about 1 between -1 and 1, so that the variance of a signal is
     kept from layer to layer. Source: LeCun and others 1998, equation 6 and appendix A.
+
+    It is computed as 2 sigmoid(2a) - 1, which is tanh(a): PyTorch's sigmoid takes a third of the time on a CPU.
     """
 
     AMPLITUDE = 1.7159
 
     def forward(self, a: Tensor) -> Tensor:
-        return self.AMPLITUDE * torch.tanh(a * (2 / 3))
+        return torch.sigmoid(a * (4 / 3)) * (2 * self.AMPLITUDE) - self.AMPLITUDE
 
 
 class Subsampling(nn.Module):
@@ -76,7 +78,42 @@ class Subsampling(nn.Module):
         self.bias = nn.Parameter(torch.zeros(maps, 1, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
-        return functional.avg_pool2d(maps, 2) * self.coefficient + self.bias
+        # Sums of neighbouring rows, then of neighbouring columns: a third of the time of avg_pool2d on a CPU.
+        number, of_maps, height, width = maps.shape[0], maps.shape[1], maps.shape[2] // 2, maps.shape[3] // 2
+        upper, lower = maps[:, :, : 2 * height].reshape(number, of_maps, height, 2, maps.shape[3]).unbind(3)
+        left, right = (upper + lower)[..., : 2 * width].reshape(number, of_maps, height, width, 2).unbind(4)
+        return (left + right) * (self.coefficient / 4) + self.bias
+
+
+class MatrixConv2d(nn.Conv2d):
+    """A convolution that is computed on a CPU as a matrix product, with stride 1 and no padding.
+
+    It takes less than half the time of PyTorch's where there is one input map, as in C1, or one window, as in C5.
+
+    Shapes: (N, C, H, W) to (N, out_channels, H-K+1, W-K+1).
+
+    Args:
+        in_channels: number of input maps, C.
+        out_channels: number of output maps.
+        kernel_size: side of the square kernels in pixels, K.
+    """
+
+    bias: Tensor
+
+    def __init__(self, in_channels: int, out_channels: int, kernel_size: int) -> None:
+        super().__init__(in_channels, out_channels, kernel_size)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        if maps.is_cuda or torch.compiler.is_compiling():
+            return super().forward(maps)
+        kernels = self.weight.flatten(1)
+        height, width = (size - self.kernel_size[0] + 1 for size in maps.shape[2:])
+        if height == width == 1:
+            return functional.linear(maps.flatten(1), kernels, self.bias)[..., None, None]
+        # For each weight of a kernel, the pixels that it meets: (N, C·K·K, places). They are copied a row at a time.
+        pixels = maps.unfold(2, height, 1).unfold(3, width, 1).reshape(len(maps), kernels.shape[1], height * width)
+        sums = torch.baddbmm(self.bias[:, None], kernels.expand(len(maps), -1, -1), pixels)
+        return sums.view(len(maps), self.out_channels, height, width)
 
 
 class PartialConv2d(nn.Module):

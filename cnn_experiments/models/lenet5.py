@@ -16,6 +16,7 @@ from cnn_experiments.models.layers import (
     Count,
     DropoutProbability,
     Layer,
+    MatrixConv2d,
     PartialConv2d,
     ScaledTanh,
     Subsampling,
@@ -131,11 +132,11 @@ class LeNet5(Network):
         # because it would give out more than 1 × 1 on larger images. Behind each layer: output (maps @ size),
         # parameters, connections.
         # fmt: off
-        self.c1 = Layer(convolution=nn.Conv2d(in_channels, 6, 5), activation=squash())        # 6@28×28     156  122,304
+        self.c1 = Layer(convolution=MatrixConv2d(in_channels, 6, 5), activation=squash())    # 6@28×28     156  122,304
         self.s2 = subsample(6)                                                                # 6@14×14      12    5,880
         self.c3 = Layer(convolution=c3_convolution, activation=squash())                      # 16@10×10  1,516  151,600
         self.s4 = subsample(16)                                                               # 16@5×5       32    2,000
-        self.c5 = Layer(convolution=nn.Conv2d(16, 120, 5), activation=c5_squash)              # 120@1×1  48,120   48,120
+        self.c5 = Layer(convolution=MatrixConv2d(16, 120, 5), activation=c5_squash)          # 120@1×1  48,120   48,120
         self.f6 = Layer(flatten=nn.Flatten(), dense=nn.Linear(120, 84), activation=squash())  # 84       10,164   10,164
         self.dropout = nn.Dropout(dropout)                                                    # 84
         self.output = scorer                                                                  # 10            0      840

@@ -34,6 +34,7 @@ from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
 from cnn_experiments.trainers.learning_rate import range_test
 from cnn_experiments.trainers.loggers import RunLoggers, refuse_missing_packages
+from cnn_experiments.trainers.memory import freed_memory_kept
 from cnn_experiments.trainers.processes import (
     ProcessEndedError,
     processes_of,
@@ -156,7 +157,7 @@ def fit(
     records: Mapping[str, str],
 ) -> Settings:
     """Train and test in this process, one of several perhaps; the settings, with the learning rate that was found."""
-    with randomness_of(settings.seed), failures_explained(files):
+    with randomness_of(settings.seed), failures_explained(files), freed_memory_kept():
         data = settings.datamodule.build() if data is None else data
         network = settings.network() if network is None else network
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
