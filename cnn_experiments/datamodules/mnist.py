@@ -43,7 +43,7 @@ class MNIST(InMemoryImages):
     def __init__(
         self,
         data_dir: str | Path | None = None,
-        batch_size: BatchSize = 64,
+        batch_size: BatchSize = 128,
         num_workers: Workers = 0,
         seed: Seed = 42,
         image_size: Annotated[int, Ge(DIGIT_SIDE)] = PADDED_SIDE,

@@ -30,6 +30,7 @@ from cnn_experiments.settings.schema import Schedule, Settings, TrainerSettings
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.progress import RunProgress
+from cnn_experiments.trainers.soft_labels import soft_labels_of
 from cnn_experiments.trainers.trainer import build_trainer
 
 LOWEST, HIGHEST = 1e-6, 10.0  # rates
@@ -113,7 +114,7 @@ class RisingRate(Classifier):
 
     def __init__(self, network: nn.Module, settings: Settings, num_classes: int) -> None:
         training = replace(settings.training, schedule=Schedule(warmup=0.0, decay="constant"), compile=False)
-        super().__init__(network, training, settings.seed, num_classes)
+        super().__init__(network, training, settings.seed, num_classes, soft_labels_of(settings.trainer, num_classes))
         self.losses: list[float] = []
 
     def log_training(self) -> None:
@@ -137,7 +138,8 @@ def range_test(settings: Settings, hardware: Hardware, network: nn.Module, data:
     """Train a copy of a network at a rising learning rate. Network and random states are left as they are.
 
     Args:
-        settings: of the run; optimizer, precision, clipping and accumulation of gradients are used as there.
+        settings: of the run; optimizer, precision, mixing of images, clipping and accumulation of gradients are as
+            there.
         hardware: the hardware to compute on.
         network: the network, with its first weights.
         data: the data set.
