@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start hundreds of processes: none should compile its modules anew, whatever the shell's settings.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test test-all mutants audit benchmark lock clean
+.PHONY: train test test-all mutants audit benchmark docs lock clean
 
 train: .venv/ready          ## train LeNet-5 on MNIST
 	$(BIN)/cnn-train
@@ -36,6 +36,13 @@ audit: .venv/ready          ## known vulnerabilities of the locked dependencies;
 benchmark: .venv/ready      ## time an epoch beside other ways to train
 	$(BIN)/python benchmarks/epoch_time.py
 
+# Warnings are errors: a link that leads nowhere, an anchor or a picture that does not exist.
+docs: .venv/ready           ## build the site, in both languages, into site/
+	rm -rf site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -d .doctrees/en -c docs/site . site
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -d .doctrees/ko -c docs/site -t ko . site/ko
+	@echo "The site is in site/index.html"
+
 # uv installs the locked versions; where it is missing, pip puts it into .uv, beside everything else.
 .venv/ready: requirements.lock pyproject.toml
 	@command -v uv >/dev/null || test -x .uv/bin/uv || $(PYTHON) -m pip install --quiet --target .uv uv
@@ -50,4 +57,4 @@ lock:                       ## choose new versions of everything
 		--all-extras pyproject.toml -o requirements.lock
 
 clean:                      ## remove what setup made; data and outputs stay
-	rm -rf .venv .uv .tox mutants
+	rm -rf .venv .uv .tox mutants site .doctrees

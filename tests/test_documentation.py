@@ -25,18 +25,6 @@ def blocks(page: str, language: str) -> list[str]:
     return [code for found, code in BLOCK.findall((ROOT / page).read_text(encoding="utf-8")) if found == language]
 
 
-@pytest.mark.parametrize(
-    ("page", "korean"), [("README.md", "README.ko.md"), ("docs/your_own.md", "docs/your_own.ko.md")]
-)
-def test_both_languages_have_the_same_code_and_pictures(page: str, korean: str) -> None:
-    for language in ("python", "yaml", "bash"):
-        assert blocks(page, language) == blocks(korean, language)
-    pictures = [
-        sorted(re.findall(r"!\[.*?\]\((.*?)\)", (ROOT / name).read_text(encoding="utf-8"))) for name in (page, korean)
-    ]
-    assert pictures[0] == pictures[1]
-
-
 @pytest.mark.parametrize("page", [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")], ids=lambda page: page.name)
 def test_links_lead_somewhere(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
