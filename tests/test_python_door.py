@@ -322,7 +322,7 @@ def test_plain_objects_have_all_their_defaults(digits: Path) -> None:
             assert network.eval()(torch.zeros(shape)).shape == (shape[0], 10 if shape[1] == 1 else 2)
     data = cnn.MNIST(validation_size=50)
     images, labels = next(iter(data.batches("training")))
-    assert images.shape == (64, 1, 32, 32)
+    assert images.shape == (128, 1, 32, 32)
     assert images.dtype == torch.float32
     loss = cnn.LeNet5().loss(cnn.LeNet5()(images), labels)
     assert loss.isfinite()

@@ -18,12 +18,13 @@ pytestmark = [
 @pytest.mark.parametrize(
     ("overrides", "accuracy"),
     [
-        ((), 0.988),
+        ((), 0.990),
+        (("experiment=lenet5_fast", "seed=1,2,3"), 0.990),
         (("experiment=lenet5_article", "seed=1,2,3"), 0.9857),
         (("experiment=lenet5_paper", "seed=1,2,3"), 0.9905),
         (("experiment=lenet5_best", "seed=1,2,3"), 0.9930),
     ],
-    ids=["default", "article", "paper", "best"],
+    ids=["default", "fast", "article", "paper", "best"],
 )
 def test_mean_accuracy(run_command, tmp_path: Path, overrides: tuple[str, ...], accuracy: float) -> None:
     sweep = ["-m"] if overrides else []
