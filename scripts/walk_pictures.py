@@ -3,8 +3,8 @@
     python scripts/walk_pictures.py cnn_experiments/explorer/carried_run 0 docs/lenet5_maps.png
     python scripts/walk_pictures.py outputs/alexnet_dogs_vs_cats/… 0 docs/alexnet_maps.png
 
-The number is that of a test image, as the page of `cnn-explore` counts them. A row of the picture is a layer: at most 16
-of its maps, or all of its units.
+The number is that of a test image, as the page of `cnn-explore` counts them. A row of the picture is a layer: at most
+16 of its maps, or all of its units.
 """
 
 import sys

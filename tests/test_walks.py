@@ -53,7 +53,16 @@ def balanced(term: str) -> str:
 
 def value_of(term: str) -> float:
     """The value of a term as the pages write it, such as ⌊(224 + 2·2 − 11)/4⌋ + 1."""
-    for sign, python in {"⌊": "floor(", "⌈": "ceil(", "⌋": ")", "⌉": ")", "·": "*", "−": "-", "²": "**2", ",": ""}.items():
+    for sign, python in {
+        "⌊": "floor(",
+        "⌈": "ceil(",
+        "⌋": ")",
+        "⌉": ")",
+        "·": "*",
+        "−": "-",
+        "²": "**2",
+        ",": "",
+    }.items():
         term = term.replace(sign, python)
 
     def value(node: ast.AST) -> float:
