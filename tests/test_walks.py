@@ -24,6 +24,7 @@ TERM = rf"(?:{NUMBER}|[()⌊⌋⌈⌉+−·/²]| (?=[\d()⌊⌋⌈⌉+−·/]))+
 SUM = re.compile(rf"(?<![\w.])({TERM}) *([=≈]) *(−?{NUMBER})(?![\d²])")
 OPERATORS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 OPERATORS |= {ast.Pow: operator.pow}
+PYTHON = {"⌊": "floor(", "⌈": "ceil(", "⌋": ")", "⌉": ")", "·": "*", "−": "-", "²": "**2", ",": ""}
 
 
 def read(page: str) -> str:
@@ -53,16 +54,7 @@ def balanced(term: str) -> str:
 
 def value_of(term: str) -> float:
     """The value of a term as the pages write it, such as ⌊(224 + 2·2 − 11)/4⌋ + 1."""
-    for sign, python in {
-        "⌊": "floor(",
-        "⌈": "ceil(",
-        "⌋": ")",
-        "⌉": ")",
-        "·": "*",
-        "−": "-",
-        "²": "**2",
-        ",": "",
-    }.items():
+    for sign, python in PYTHON.items():
         term = term.replace(sign, python)
 
     def value(node: ast.AST) -> float:
@@ -127,7 +119,9 @@ def test_every_layer_is_quoted(page: str) -> None:
 
 
 @pytest.mark.parametrize("page", WALKS)
-def test_the_table_is_cnn_summarys(page: str) -> None:
+def test_the_table_is_cnn_summarys(page: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nn.Linear, "reset_parameters", lambda layer: None)  # AlexNet's 58 million weights take long
+    monkeypatch.setattr(f"cnn_experiments.models.{page}.initialise", lambda *of, **given: None)
     network, shape = {
         "lenet5": (cnn.LeNet5, (1, 32, 32)),
         "alexnet": (cnn.AlexNet, (3, 224, 224)),
