@@ -26,7 +26,7 @@ LAYERS = {
         *("inception3a/branch_pool", "inception4c", "inception5b"),
     ),
 }
-INCHES, INCHES_OF_A_ROW, DOTS_PER_INCH = 9.0, 1.9, 100
+INCHES, INCHES_OF_A_ROW, DOTS_PER_INCH = 9.0, 1.55, 100
 NAMES = 0.2  # share of the width
 
 

@@ -4,6 +4,7 @@ import ast
 import math
 import operator
 import re
+import runpy
 import textwrap
 from pathlib import Path
 
@@ -239,3 +240,39 @@ def test_a_network_is_changed_from_python(monkeypatch: pytest.MonkeyPatch) -> No
     import torch
 
     assert network.eval()(torch.zeros(1, 3, 112, 112)).shape == (1, 2)
+
+
+def test_the_picture_of_lenet5(tmp_path: Path) -> None:
+    from PIL import Image
+
+    from cnn_experiments.explorer.subject import CARRIED_RUN
+
+    script = runpy.run_path(str(ROOT / "scripts" / "walk_pictures.py"))
+    script["main"](CARRIED_RUN, 0, tmp_path / "maps.png")
+    drawn, kept = Image.open(tmp_path / "maps.png"), Image.open(DOCS / "lenet5_maps.png")
+    assert drawn.size == kept.size
+    assert (DOCS / "lenet5_maps.png").stat().st_size < 300_000
+    from cnn_experiments.inspection.layer_outputs import named_layers
+
+    network = cnn.open_run(CARRIED_RUN).network()
+    assert set(script["LAYERS"]["lenet5"]) == {*named_layers(network)} - {"dropout", "output"}
+    assert set(script["LAYERS"]["googlenet"]) <= set(named_layers(cnn.GoogLeNet()))
+
+
+@pytest.mark.slow
+def test_the_picture_of_photographs(alexnet_run: Path, tmp_path: Path) -> None:
+    runpy.run_path(str(ROOT / "scripts" / "walk_pictures.py"))["main"](alexnet_run, 0, tmp_path / "maps.png")
+    assert (tmp_path / "maps.png").stat().st_size < 300_000
+
+
+def test_the_score_of_a_clean_seven() -> None:
+    """LeNet-5's exercise 5 quotes it."""
+    from cnn_experiments.evaluation.exploring import subject_of
+    from cnn_experiments.explorer.subject import CARRIED_RUN
+
+    subject = subject_of(cnn.open_run(CARRIED_RUN))
+    assert subject.data is not None
+    assert subject.tests is not None
+    scores = subject.network(subject.data.network_input(subject.tests.bytes_of([0]), "test"))[0].tolist()
+    assert scores.index(max(scores)) == 7
+    assert f"−{-max(scores):.2f}" in read("lenet5")
