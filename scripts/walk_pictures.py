@@ -10,13 +10,15 @@ The number is that of a test image, as the page of `cnn-explore` counts them. A 
 import sys
 from pathlib import Path
 
-from matplotlib.figure import Figure
+import numpy as np
+import torch
+from PIL import Image, ImageDraw
 
 import cnn_experiments as cnn
 from cnn_experiments.evaluation.exploring import subject_of
 from cnn_experiments.inspection.images import picture_of_input
 from cnn_experiments.inspection.layer_outputs import layer_outputs, named_layers
-from cnn_experiments.inspection.pictures import picture_of_maps
+from cnn_experiments.inspection.pictures import IMAGE_SIDE, enlarged, picture_of_maps
 
 LAYERS = {
     "lenet5": ("c1", "s2", "c3", "s4", "c5", "f6"),
@@ -26,8 +28,7 @@ LAYERS = {
         *("inception3a/branch_pool", "inception4c", "inception5b"),
     ),
 }
-INCHES, INCHES_OF_A_ROW, DOTS_PER_INCH = 9.0, 1.55, 100
-NAMES = 0.2  # share of the width
+NAMES, GAP, LETTERS = 170, 16, 14  # pixels: width of the column of names, between rows, height of the letters
 
 
 def main(directory: Path, number: int, target: Path) -> None:
@@ -38,20 +39,27 @@ def main(directory: Path, number: int, target: Path) -> None:
     image = subject.data.network_input(subject.tests.bytes_of([number]), "test")
     found = dict(named_layers(subject.network))
     layers = {name: found[name] for name in LAYERS[run.settings.model.name]}
-    rows = [("input", picture_of_input(subject.data, image[0]))]
+    pixels = torch.from_numpy(picture_of_input(subject.data, image[0])).permute(2, 0, 1)
+    rows = [("input", bytes_of(enlarged(pixels[None] / 255, IMAGE_SIDE)[0]))]
     for name, _, values in layer_outputs(subject.network, image, layers=layers):
         shape = "×".join(map(str, values.shape[2:])) or "1"
-        rows.append((f"{name}\n{values.shape[1]}@{shape}", picture_of_maps(values).permute(1, 2, 0).numpy()))
+        rows.append((f"{name}\n{values.shape[1]}@{shape}", bytes_of(picture_of_maps(values))))
 
-    figure = Figure(figsize=(INCHES, INCHES_OF_A_ROW * len(rows)), dpi=DOTS_PER_INCH)
-    for place, (name, picture) in enumerate(reversed(rows)):
-        axes = figure.add_axes((NAMES, (place + 0.04) / len(rows), 1 - NAMES, 0.92 / len(rows)))
-        axes.set_axis_off()
-        axes.set_anchor("W")
-        axes.imshow(picture, interpolation="nearest")
-        figure.text(0.01, (place + 0.5) / len(rows), name, va="center")
-    figure.savefig(target, pil_kwargs={"optimize": True})
+    width = NAMES + max(picture.shape[1] for _, picture in rows)
+    height = sum(picture.shape[0] + GAP for _, picture in rows)
+    drawing = Image.new("RGB", (width, height), "white")
+    pen, top = ImageDraw.Draw(drawing), GAP // 2
+    for name, picture in rows:
+        drawing.paste(Image.fromarray(picture), (NAMES, top))
+        pen.text((GAP // 2, top + picture.shape[0] // 2), name, fill="black", anchor="lm", font_size=LETTERS)
+        top += picture.shape[0] + GAP
+    drawing.save(target, optimize=True)
     print(f"{target}: {target.stat().st_size / 1000:.0f} KB, {run.title()}, test image {number}")
+
+
+def bytes_of(picture: torch.Tensor) -> np.ndarray:
+    """A picture (3, H, W) from 0 to 1 as bytes (H, W, 3)."""
+    return (picture.permute(1, 2, 0) * 255).round().to(torch.uint8).numpy()
 
 
 if __name__ == "__main__":
