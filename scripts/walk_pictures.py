@@ -42,7 +42,7 @@ def main(directory: Path, number: int, target: Path) -> None:
     pixels = torch.from_numpy(picture_of_input(subject.data, image[0])).permute(2, 0, 1)
     rows = [("input", bytes_of(enlarged(pixels[None] / 255, IMAGE_SIDE)[0]))]
     for name, _, values in layer_outputs(subject.network, image, layers=layers):
-        shape = "×".join(map(str, values.shape[2:])) or "1"
+        shape = "x".join(map(str, values.shape[2:])) or "1"  # Pillow's font has no ×
         rows.append((f"{name}\n{values.shape[1]}@{shape}", bytes_of(picture_of_maps(values))))
 
     width = NAMES + max(picture.shape[1] for _, picture in rows)
