@@ -149,17 +149,12 @@ def test_the_table_is_cnn_summarys(page: str, monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("page", WALKS)
-def test_both_languages_say_the_same(page: str) -> None:
+def test_both_languages_have_the_same_sums_and_formulas(page: str) -> None:
+    """All else that they have in common is checked by test_languages.py, for all pages."""
     korean = f"{page}.ko"
-    assert blocks(page) == blocks(korean)
-    numbers = [[sorted(re.findall(NUMBER, cell)) for cell in row] for row in rows(page)]
-    assert numbers == [[sorted(re.findall(NUMBER, cell)) for cell in row] for row in rows(korean)]
     assert sorted(sums(page)) == sorted(sums(korean))
-    for pattern in (r"!\[[^]]*\]\(([^)]*)\)", r"\$\$.*?\$\$"):  # pictures, formulas
-        assert re.findall(pattern, read(page), re.DOTALL) == re.findall(pattern, read(korean), re.DOTALL)
-    for pattern in (r"`(?:cnn-|model\.|datamodule\.|experiment=)[^`]*`", "^#+ ", "<details>", "</details>"):
-        found = [sorted(re.findall(pattern, read(name), re.MULTILINE)) for name in (page, korean)]
-        assert found[0] == found[1]
+    assert re.findall(r"\$\$.*?\$\$", read(page), re.DOTALL) == re.findall(r"\$\$.*?\$\$", read(korean), re.DOTALL)
+    assert read(page).count("<details>") == read(korean).count("<details>") == read(korean).count("</details>")
 
 
 @pytest.mark.parametrize("page", PAGES)
