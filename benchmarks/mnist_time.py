@@ -10,7 +10,6 @@ cnn-train, such as that of an older version.
 """
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,14 +26,9 @@ def timed(command: str, seed: int, folder: Path) -> tuple[float, float]:
     words = command.split()
     program = words.pop(0) if words and words[0].endswith("cnn-train") else str(HERE)
     run = folder / f"{time.time_ns()}"
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     start = time.perf_counter()
-    subprocess.run(
-        [program, *words, f"seed={seed}", f"hydra.run.dir={run}"],
-        check=True,
-        stdout=subprocess.DEVNULL,
-        env=environment,
-    )
+    command = [program, *words, f"seed={seed}", f"hydra.run.dir={run}"]
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
     return time.perf_counter() - start, json.loads((run / "metrics.json").read_text())["test/accuracy"]
 
 

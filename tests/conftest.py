@@ -210,7 +210,9 @@ def _own_log() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = list(root.handlers), root.level
     yield
-    root.handlers[:] = [handler for handler in root.handlers if handler in handlers or "_pytest" in repr(type(handler))]
+    for handler in set(root.handlers).difference(handlers):
+        if not type(handler).__module__.startswith("_pytest."):
+            root.removeHandler(handler)
     root.setLevel(level)
 
 

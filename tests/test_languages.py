@@ -33,11 +33,7 @@ DESCRIPTION = r"(?:^| {2,})#.*|(?<=\S) {2,}[^#\d].*|^ {12,}.*"
 def code(page: str) -> Iterator[tuple[str, list[str]]]:
     """The language of each block and its lines, without comments; in a tree of files, those are the descriptions."""
     for language, block in FENCE.findall(text(page)):
-        mark = (
-            r"(?:^| +)#(?! (?:cnn_experiments|conf)/).*"
-            if language
-            else r"(?:^| {2,})#.*|(?<=\S) {2,}[^#\d].*|^ {12,}.*"
-        )
+        mark = COMMENT if language else DESCRIPTION
         lines = [re.sub(mark, "", line).rstrip() for line in block.splitlines()]
         yield language, [line for line in lines if line]
 

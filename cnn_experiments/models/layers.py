@@ -104,7 +104,7 @@ class MatrixConv2d(nn.Conv2d):
         super().__init__(in_channels, out_channels, kernel_size)
 
     def forward(self, maps: Tensor) -> Tensor:
-        if maps.is_cuda or torch.compiler.is_compiling():
+        if maps.device.type != "cpu" or torch.compiler.is_compiling():
             return super().forward(maps)
         kernels = self.weight.flatten(1)
         height, width = (size - self.kernel_size[0] + 1 for size in maps.shape[2:])

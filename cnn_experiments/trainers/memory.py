@@ -19,17 +19,15 @@ def freed_memory_kept() -> Iterator[None]:
     system fills each page with zeros before it hands it out again, which takes a tenth to a third of a step on the CPU.
     With another C library than glibc, nothing is changed.
     """
-    library = ctypes.CDLL(None) if platform.libc_ver()[0] == "glibc" else None
-    _set(library, KEEPING)
+    if platform.libc_ver()[0] != "glibc":
+        yield
+        return
+    library = ctypes.CDLL(None)
+    for parameter, value in KEEPING.items():
+        library.mallopt(parameter, value)
     try:
         yield
     finally:
-        _set(library, USUAL)
-        if library is not None:
-            library.malloc_trim(0)
-
-
-def _set(library: ctypes.CDLL | None, values: dict[int, int]) -> None:
-    for parameter, value in values.items():
-        if library is not None:
+        for parameter, value in USUAL.items():
             library.mallopt(parameter, value)
+        library.malloc_trim(0)
