@@ -10,6 +10,7 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.settings.classes import CONFIG_DIRECTORY, KnownClasses, targets_in
 from cnn_experiments.settings.constructors import Constructor, constructor
 from cnn_experiments.settings.renamed import modernised, modernised_word
+from cnn_experiments.settings.schema import Settings
 
 OWN_MODULE = """
 from os import system
@@ -55,6 +56,14 @@ def test_every_optimizer_of_torch_may_be_named() -> None:
     from torch.optim import RMSprop
 
     assert KnownClasses([CONFIG_DIRECTORY]).find("torch.optim.RMSprop", "model.optimizer") is RMSprop
+
+
+@pytest.mark.parametrize("model", ["lenet5", "alexnet", "googlenet"])
+def test_one_word_exchanges_the_optimizer(settings: Callable[..., Settings], model: str) -> None:
+    from torch import nn, optim, zeros
+
+    read = settings(f"model={model}", "model.optimizer._target_=torch.optim.SGD")
+    assert isinstance(read.training.optimizer(params=[nn.Parameter(zeros(1))]), optim.SGD)
 
 
 @pytest.mark.parametrize(
