@@ -90,7 +90,8 @@ class TestWeightAverage:
         assert same(best["state_dict"], last["state_dict"])
         assert not same(best["state_dict"], last["current_model_state"])
         figures = run_command("test", "run=run").out
-        assert f"test/accuracy {open_run('run').metrics['test/accuracy']}" in figures
+        for name in ("test/loss", "test/accuracy"):
+            assert f"{name} {open_run('run').metrics[name]}" in figures
 
     def test_a_resumed_run_ends_with_the_same_average(
         self, run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
