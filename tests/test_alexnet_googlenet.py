@@ -108,6 +108,36 @@ class TestAlexNet:
         with torch.no_grad():
             torch.testing.assert_close(network(images), scores)
 
+    def test_parameters_of_what_the_paper_compares_it_with(self) -> None:
+        with torch.device("meta"):
+            assert parameters(AlexNet(activation="tanh")) == 58_289_538
+            assert parameters(AlexNet(overlapping_pools=False)) == 58_289_538  # 55 → 27 → 13 → 6 as well
+            # 3·3·256·384 + 384 of conv3 go, and conv4 has 256 inputs in place of 384
+            assert parameters(AlexNet(without="conv3")) == 58_289_538 - 885_120 - 3 * 3 * (384 - 256) * 384
+            assert parameters(AlexNet(without="conv4")) == 58_289_538 - (3 * 3 * 384 * 384 + 384)
+            # conv5 goes, and fc6 has 384 maps of 6×6 in place of 256
+            assert parameters(AlexNet(without="conv5")) == 58_289_538 - 884_992 + (384 - 256) * 6 * 6 * 4096
+
+    def test_a_layer_that_is_left_out(self) -> None:
+        network = AlexNet(input_size=96, maps=(8, 12, 16, 14, 10), dense=(9, 7), without="conv4", init="paper").eval()
+        found = shapes(network, 96)
+        assert "conv4" not in found
+        assert found["conv3"] == "16@5×5"
+        assert found["conv5"] == "10@5×5"
+        assert network(torch.randn(2, 3, 96, 96)).shape == (2, 2)
+
+    def test_pools_that_do_not_overlap(self) -> None:
+        network = AlexNet(input_size=64, maps=(4, 4, 4, 4, 4), dense=(8, 8), lrn=None, overlapping_pools=False).eval()
+        maps = torch.randn(1, 4, 6, 6)
+        for layer in (network.pool1, network.pool2, network.pool5):
+            assert torch.equal(layer(maps), maps.view(1, 4, 3, 2, 3, 2).amax((3, 5)))
+        assert network(torch.randn(1, 3, 64, 64)).shape == (1, 2)
+
+    def test_every_activation_is_a_tanh(self) -> None:
+        network = AlexNet(input_size=64, maps=(4, 4, 4, 4, 4), dense=(8, 8), activation="tanh")
+        kinds = [type(part) for part in network.modules() if isinstance(part, (nn.ReLU, nn.Tanh))]
+        assert kinds == [nn.Tanh] * 7
+
     def test_dropout_is_in_front_of_fc7_and_fc8(self) -> None:
         network = AlexNet(input_size=63, maps=(4, 4, 4, 4, 4), dense=(64, 64), dropout=0.25)
         assert [network.dropout6.p, network.dropout7.p] == [0.25, 0.25]
@@ -191,6 +221,58 @@ class TestGoogLeNet:
     )
     def test_parameters(self, classes: int, auxiliary: bool, number: int) -> None:
         assert parameters(GoogLeNet(num_classes=classes, auxiliary=auxiliary)) == number
+
+    def test_parameters_of_what_the_paper_compares_it_with(self) -> None:
+        with torch.device("meta"):
+            # heads: the 1×1 convolution, the dense layer of 1,024 units and the output on 4a; the same on 4d
+            of_4a = 512 * 128 + 128 + (128 * 4 * 4 + 1) * 1024 + 1025 * 2
+            of_4d = 528 * 128 + 128 + (128 * 4 * 4 + 1) * 1024 + 1025 * 2
+            assert of_4a + of_4d == 10_309_430 - 5_975_602
+            assert parameters(GoogLeNet(auxiliary="4a")) == 5_975_602 + of_4a
+            assert parameters(GoogLeNet(auxiliary="4d")) == 5_975_602 + of_4d
+            # 1,024 maps of 7×7 to 512 units, and the output has 512 inputs in place of 1,024
+            dense = (1024 * 7 * 7 + 1) * 512 - 512 * 2
+            assert parameters(GoogLeNet(auxiliary=False, dense=512)) == 5_975_602 + dense
+
+    def test_without_reductions_the_large_convolutions_see_all_maps(self) -> None:
+        # inputs, #3×3 reduce, #3×3, #5×5 reduce and #5×5 of table 1
+        table = [
+            (192, 96, 128, 16, 32), (256, 128, 192, 32, 96), (480, 96, 208, 16, 48), (512, 112, 224, 24, 64),
+            (512, 128, 256, 24, 64), (512, 144, 288, 32, 64), (528, 160, 320, 32, 128), (832, 160, 320, 32, 128),
+            (832, 192, 384, 48, 128),
+        ]  # fmt: skip
+        reductions = sum((inputs + 1) * (reduce3 + reduce5) for inputs, reduce3, _, reduce5, _ in table)
+        wider = sum(
+            9 * (inputs - reduce3) * threes + 25 * (inputs - reduce5) * fives
+            for inputs, reduce3, threes, reduce5, fives in table
+        )
+        with torch.device("meta"):
+            assert parameters(GoogLeNet(auxiliary=False, reductions=False)) == 5_975_602 - reductions + wider
+        module = Inception(192, 64, 96, 128, 16, 32, 32, reductions=False)
+        assert list(dict(module.branch3x3.named_children())) == ["conv3x3"]
+        # a multiply-add for each weight and place: 192·32·25 = 153,600 a pixel, as section 4 counts
+        assert module.branch5x5.conv5x5.convolution.weight.numel() == 153_600
+        assert module(torch.randn(1, 192, 5, 5)).shape == (1, 256, 5, 5)
+
+    @pytest.mark.parametrize(("side", "places"), [(64, 4), (80, 4), (97, 9)])
+    def test_a_dense_layer_sees_all_places(self, side: int, places: int) -> None:
+        network = GoogLeNet(input_size=side, auxiliary=False, dense=8).eval()
+        assert network.fc.dense.in_features == 1024 * places
+        assert network(torch.randn(1, 3, side, side)).shape == (1, 2)
+
+    @pytest.mark.parametrize("place", ["4a", "4d"])
+    def test_one_auxiliary_head(self, place: str) -> None:
+        torch.manual_seed(0)
+        network = GoogLeNet(input_size=96, auxiliary=place)
+        network.dropout.p = network.get_submodule(f"auxiliary{place}").dropout.p = 0
+        output = network(torch.randn(2, 3, 96, 96))
+        assert [scores.shape for scores in output] == [(2, 2)] * 2
+        labels = torch.tensor([0, 1])
+        main, other = (functional.cross_entropy(scores, labels) for scores in output)
+        assert network.loss(output, labels).item() == pytest.approx((main + 0.3 * other).item())
+        functional.cross_entropy(output[1], labels).backward()
+        assert network.get_submodule(f"inception{place}").branch1x1.convolution.weight.grad.any()
+        assert network.inception4e.branch1x1.convolution.weight.grad is None
 
     def test_sizes_and_multiply_adds_at_224(self) -> None:
         table = layer_table(GoogLeNet(1000), (3, 224, 224))
@@ -432,7 +514,7 @@ class TestArticle:
         defaults = {
             name: parameter.default
             for name, parameter in inspect.signature(paper).parameters.items()
-            if name != "input_size"
+            if name != "input_size" and name in inspect.signature(article).parameters
         }
         shared = defaults | {"input_size": 97} | ({"dense": (16, 16), "groups": 2} if paper is AlexNet else {})
         networks = []

@@ -492,6 +492,15 @@ def test_runs_from_before_keys_were_renamed_are_of_the_same_configuration(tmp_pa
     assert row[:2] == ["alexnet", "2"]
 
 
+def test_runs_from_before_a_networks_keys_were_added_have_their_defaults(tmp_path: Path) -> None:
+    network = {"model__name": "alexnet", "model___target_": "cnn_experiments.models.alexnet.AlexNet"}
+    write_run(tmp_path / "old", 0.9, seed=1, **network)
+    write_run(tmp_path / "new", 0.9, seed=2, **network, model__activation="relu", model__without=None)
+    write_run(tmp_path / "other", 0.8, seed=1, **network, model__activation="tanh", model__without=None)
+    rows = compare(tmp_path, baseline="activation=relu").rows()
+    assert [row[:2] for row in rows] == [["alexnet activation=relu", "2"], ["alexnet activation=tanh", "1"]]
+
+
 def test_several_folders_and_patterns(tmp_path: Path) -> None:
     for name in ("a1", "a2", "b"):
         write_run(tmp_path / name / "run", seed=ord(name[-1]))

@@ -302,6 +302,15 @@ def test_choices_that_do_not_go_together() -> None:
         LeNet5(num_classes=2, output="rbf")
     with pytest.raises(ValueError, match="loss=map"):
         LeNet5(output="linear", loss="map")
+    with pytest.raises(ValueError, match="activation=relu never gives the -1"):
+        LeNet5(activation="relu")
+
+
+def test_with_relus_it_has_the_same_parameters() -> None:
+    network = LeNet5(activation="relu", output="linear", loss="cross_entropy")
+    assert sum(parameter.numel() for parameter in network.parameters()) == 60_000 + 85 * 10  # the output's
+    kinds = [row.activation for row in layer_table(network, (1, 32, 32)).rows]
+    assert kinds == ["", "ReLU", "ReLU", "ReLU", "ReLU", "ReLU", "ReLU", "p = 0.0", ""]
 
 
 @pytest.mark.parametrize(
@@ -310,7 +319,7 @@ def test_choices_that_do_not_go_together() -> None:
         ("input_size", 28),
         ("subsampling", "max"),
         ("c3", "dense"),
-        ("activation", "relu"),
+        ("activation", "elu"),
         ("output", "softmax"),
         ("loss", "nll"),
         ("init", "xavier"),

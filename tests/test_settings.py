@@ -183,6 +183,8 @@ def test_a_config_of_an_earlier_version(settings: Callable) -> None:
         "_target_": "cnn_experiments.models.alexnet.AlexNet"
     }
     assert settings("model=alexnet", "++model.pool5=false").model.network.target is ArticleAlexNet
+    with pytest.raises(UserError, match=r"^model\.without: there is no such key"):
+        settings("model=alexnet", "++model.pool5=false", "model.without=conv3")  # which that network does not have
 
 
 def test_a_config_without_a_part(settings: Callable) -> None:

@@ -4,6 +4,7 @@ https://papers.nips.cc/paper/4824-imagenet-classification-with-deep-convolutiona
 figure 2.
 """
 
+from functools import partial
 from typing import Literal
 
 import torch
@@ -35,9 +36,13 @@ class AlexNet(Network):
             maps below: the network was too large for a GPU of 3 GB, and so the two it was spread over had to exchange
             maps in conv3 and the dense layers only (section 3.2).
         conv1_stride: pixels from one window of conv1 to the next; 4 in the paper.
+        activation: ``relu``, or ``tanh``, with which the paper compares it (section 3.1).
+        overlapping_pools: whether the pools' windows are of 3 × 3 pixels, every 2 pixels, as in the paper; or of 2 × 2
+            pixels, with which the paper compares them (section 3.4).
         lrn: constants of the local response normalisation; None for none.
         dropout: probability of dropping a unit of fc6 and fc7 in training. No unit can rely on particular others then,
             and without it these large layers overfit (section 4.2).
+        without: a layer that is left out, as the paper tried (section 7): the next one sees the maps below it.
         init: ``paper`` (N(0, 0.01²), some biases 1; section 5), ``article`` or ``he``.
 
     Raises:
@@ -53,40 +58,51 @@ class AlexNet(Network):
         dense: tuple[Count, Count] = (4096, 4096),
         groups: Literal[1, 2] = 1,
         conv1_stride: Count = 4,
+        activation: Literal["relu", "tanh"] = "relu",
+        overlapping_pools: bool = True,
         lrn: ResponseNormalisation | None = ResponseNormalisation(radius=2, alpha=1e-4, beta=0.75, k=2.0),  # noqa: B008
         dropout: DropoutProbability = 0.5,
+        without: Literal["conv3", "conv4", "conv5", None] = None,
         init: Literal["paper", "article", "he"] = "he",
     ) -> None:
         super().__init__()
-        self.check_choices(groups=groups, init=init)
+        self.check_choices(groups=groups, activation=activation, without=without, init=init)
         check_groups(maps, groups)
         m1, m2, m3, m4, m5 = maps
         d6, d7 = dense
+        m3 = m2 if without == "conv3" else m3
+        m4 = m3 if without == "conv4" else m4
+        m5 = m4 if without == "conv5" else m5
+        activate = nn.Tanh if activation == "tanh" else nn.ReLU
+        convolve = partial(convolution, activation=activate)
+        window = 3 if overlapping_pools else 2
         side = output_side(input_size, kernel=11, stride=conv1_stride, padding=2)  # 224 → 55
         for _ in range(3):  # pool1, pool2, pool5
-            side = output_side(side, kernel=3, stride=2)  # 55 → 27 → 13 → 6
+            side = output_side(side, kernel=window, stride=2)  # 55 → 27 → 13 → 6
         if side < 1:
             raise ValueError(f"input_size={input_size} is too small: pool5 has nothing to pool. The paper's is 224")
         # The pools' windows overlap (3 × 3 every 2 pixels), which the paper found to overfit slightly less (section
         # 3.4). 224 would not divide evenly without conv1's padding, which the paper does not mention. Behind each
         # layer: its output (maps @ size).
         # fmt: off
-        self.conv1 = convolution(in_channels, m1, kernel=11, stride=conv1_stride, padding=2)  # 96@55×55
+        self.conv1 = convolve(in_channels, m1, kernel=11, stride=conv1_stride, padding=2)     # 96@55×55
         self.norm1 = normalisation(lrn)                                                       # 96@55×55
-        self.pool1 = nn.MaxPool2d(3, stride=2)                                                # 96@27×27
-        self.conv2 = convolution(m1, m2, kernel=5, groups=groups)                             # 256@27×27
+        self.pool1 = nn.MaxPool2d(window, stride=2)                                           # 96@27×27
+        self.conv2 = convolve(m1, m2, kernel=5, groups=groups)                                # 256@27×27
         self.norm2 = normalisation(lrn)                                                       # 256@27×27
-        self.pool2 = nn.MaxPool2d(3, stride=2)                                                # 256@13×13
-        self.conv3 = convolution(m2, m3, kernel=3)                                            # 384@13×13
-        self.conv4 = convolution(m3, m4, kernel=3, groups=groups)                             # 384@13×13
-        self.conv5 = convolution(m4, m5, kernel=3, groups=groups)                             # 256@13×13
-        self.pool5 = nn.MaxPool2d(3, stride=2)                                                # 256@6×6
-        self.fc6 = Layer(flatten=nn.Flatten(), dense=nn.Linear(m5 * side**2, d6), activation=nn.ReLU())  # 4096
+        self.pool2 = nn.MaxPool2d(window, stride=2)                                           # 256@13×13
+        self.conv3 = convolve(m2, m3, kernel=3)                                               # 384@13×13
+        self.conv4 = convolve(m3, m4, kernel=3, groups=groups)                                # 384@13×13
+        self.conv5 = convolve(m4, m5, kernel=3, groups=groups)                                # 256@13×13
+        self.pool5 = nn.MaxPool2d(window, stride=2)                                           # 256@6×6
+        self.fc6 = Layer(flatten=nn.Flatten(), dense=nn.Linear(m5 * side**2, d6), activation=activate())  # 4096
         self.dropout6 = nn.Dropout(dropout)
-        self.fc7 = Layer(dense=nn.Linear(d6, d7), activation=nn.ReLU())                       # 4096
+        self.fc7 = Layer(dense=nn.Linear(d6, d7), activation=activate())                      # 4096
         self.dropout7 = nn.Dropout(dropout)
         self.fc8 = nn.Linear(d7, num_classes)                                                 # 1000 in the paper
         # fmt: on
+        if without is not None:
+            self.set_submodule(without, nn.Identity())
         initialise(self, init, paper=initialise_as_the_paper, outputs=[self.fc8])
 
     def forward(self, images: Tensor) -> Tensor:

@@ -4,6 +4,7 @@ https://arxiv.org/abs/1409.4842, table 1 and figures 2 and 3.
 """
 
 import math
+from functools import partial
 from typing import Literal
 
 import torch
@@ -39,13 +40,28 @@ class Inception(nn.Module):
         reduce5: maps that the 5×5 convolution sees ("#5×5 reduce").
         fives: maps of the 5×5 convolution ("#5×5").
         pool: maps of the 1×1 convolution after the pool ("pool proj").
+        reductions: whether the large convolutions see reduced maps; without, they see all inputs (figure 2 (a)).
     """
 
-    def __init__(self, inputs: int, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pool: int) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        ones: int,
+        reduce3: int,
+        threes: int,
+        reduce5: int,
+        fives: int,
+        pool: int,
+        reductions: bool = True,
+    ) -> None:
         super().__init__()
+        before3 = convolution(inputs, reduce3, 1) if reductions else None
+        conv3x3 = convolution(reduce3 if reductions else inputs, threes, 3)
+        before5 = convolution(inputs, reduce5, 1) if reductions else None
+        conv5x5 = convolution(reduce5 if reductions else inputs, fives, 5)
         self.branch1x1 = convolution(inputs, ones, 1)
-        self.branch3x3 = Layer(reduce=convolution(inputs, reduce3, 1), conv3x3=convolution(reduce3, threes, 3))
-        self.branch5x5 = Layer(reduce=convolution(inputs, reduce5, 1), conv5x5=convolution(reduce5, fives, 5))
+        self.branch3x3 = Layer(reduce=before3, conv3x3=conv3x3)
+        self.branch5x5 = Layer(reduce=before5, conv5x5=conv5x5)
         self.branch_pool = Layer(pool=nn.MaxPool2d(3, 1, padding=1), project=convolution(inputs, pool, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -71,7 +87,7 @@ class AuxiliaryHead(nn.Module):
         # fmt: off
         self.pool = nn.AvgPool2d(5, stride=3)                     # inputs@4×4
         self.conv = convolution(inputs, 128, 1)                   # 128@4×4
-        self.fc = Layer(flatten=nn.Flatten(), dense=nn.Linear(128 * pooled**2, 1024), activation=nn.ReLU())  # 1024
+        self.fc = dense_layer(128 * pooled**2, 1024)              # 1024
         self.dropout = nn.Dropout(0.7)
         self.output = nn.Linear(1024, num_classes)
         # fmt: on
@@ -90,16 +106,18 @@ class AuxiliaryHead(nn.Module):
 class GoogLeNet(Network):
     """Images (N, in_channels, input_size, input_size) to scores (N, num_classes).
 
-    In training mode with auxiliary heads, to a tuple of three such scores: the network's own, that of the head on 4a,
-    and that of the head on 4d.
+    In training mode with auxiliary heads, to a tuple of such scores: the network's own, then that of the head on 4a and
+    that of the head on 4d, or of one of them.
 
     Args:
         num_classes: number of classes; 1,000 in the paper.
         in_channels: channels of the images.
         input_size: side of the images in pixels; 224 in the paper.
         lrn: constants of the local response normalisation, which the paper does not give; None for none.
+        reductions: whether 1×1 convolutions reduce the maps that the large convolutions of the inception modules see.
+        dense: units of a dense layer with ReLU on all places of 5b's maps, in place of their average; None for none.
         dropout: probability of dropping a unit before the output in training.
-        auxiliary: whether to train with the auxiliary heads on 4a and 4d.
+        auxiliary: whether to train with the auxiliary heads on 4a and 4d; or ``"4a"`` or ``"4d"``, with that one alone.
         init: ``paper`` (uniform in ±√(3 / fan-in), as the first public implementation had it; the paper says nothing),
             ``article`` or ``he``.
 
@@ -113,14 +131,17 @@ class GoogLeNet(Network):
         in_channels: Count = 3,
         input_size: Count = 224,
         lrn: ResponseNormalisation | None = ResponseNormalisation(radius=2, alpha=2e-5, beta=0.75, k=1.0),  # noqa: B008
+        reductions: bool = True,
+        dense: Count | None = None,
         dropout: DropoutProbability = 0.4,
-        auxiliary: bool = True,
+        auxiliary: Literal[True, False, "4a", "4d"] = True,
         init: Literal["paper", "article", "he"] = "he",
     ) -> None:
         super().__init__()
-        self.check_choices(init=init)
+        self.check_choices(auxiliary=auxiliary, init=init)
         side = math.ceil(input_size / 2) // 8  # of the maps of 4a, halved four times: 224 → 112 → 56 → 28 → 14
-        check_side(side, input_size, auxiliary)
+        check_side(side, input_size, bool(auxiliary))
+        inception = partial(Inception, reductions=reductions)
         # Table 1, and the normalisation of figure 3. The average over all places before the output replaces AlexNet's
         # two dense layers and their 54 million weights (section 5). Behind each layer: its output (maps @ size).
         # fmt: off
@@ -131,22 +152,23 @@ class GoogLeNet(Network):
         self.norm2 = normalisation(lrn)                                                     # 192@56×56
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 192@28×28
         #                              inputs 1×1  reduce 3×3 reduce 5×5 pool
-        self.inception3a = Inception(192,  64,  96, 128,  16,  32,  32)                     # 256@28×28
-        self.inception3b = Inception(256, 128, 128, 192,  32,  96,  64)                     # 480@28×28
+        self.inception3a = inception(192,  64,  96, 128,  16,  32,  32)                     # 256@28×28
+        self.inception3b = inception(256, 128, 128, 192,  32,  96,  64)                     # 480@28×28
         self.pool3 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 480@14×14
-        self.inception4a = Inception(480, 192,  96, 208,  16,  48,  64)                     # 512@14×14
-        self.inception4b = Inception(512, 160, 112, 224,  24,  64,  64)                     # 512@14×14
-        self.inception4c = Inception(512, 128, 128, 256,  24,  64,  64)                     # 512@14×14
-        self.inception4d = Inception(512, 112, 144, 288,  32,  64,  64)                     # 528@14×14
-        self.inception4e = Inception(528, 256, 160, 320,  32, 128, 128)                     # 832@14×14
+        self.inception4a = inception(480, 192,  96, 208,  16,  48,  64)                     # 512@14×14
+        self.inception4b = inception(512, 160, 112, 224,  24,  64,  64)                     # 512@14×14
+        self.inception4c = inception(512, 128, 128, 256,  24,  64,  64)                     # 512@14×14
+        self.inception4d = inception(512, 112, 144, 288,  32,  64,  64)                     # 528@14×14
+        self.inception4e = inception(528, 256, 160, 320,  32, 128, 128)                     # 832@14×14
         self.pool4 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 832@7×7
-        self.inception5a = Inception(832, 256, 160, 320,  32, 128, 128)                     # 832@7×7
-        self.inception5b = Inception(832, 384, 192, 384,  48, 128, 128)                     # 1024@7×7
-        self.pool5 = nn.AdaptiveAvgPool2d(1)                                                # 1024@1×1
+        self.inception5a = inception(832, 256, 160, 320,  32, 128, 128)                     # 832@7×7
+        self.inception5b = inception(832, 384, 192, 384,  48, 128, 128)                     # 1024@7×7
+        self.pool5 = nn.AdaptiveAvgPool2d(1) if dense is None else nn.Identity()            # 1024@1×1
+        self.fc = None if dense is None else dense_layer(1024 * (side // 2)**2, dense)      # none in the paper
         self.dropout = nn.Dropout(dropout)                                                  # 1024
-        self.output = nn.Linear(1024, num_classes)                                          # 1000 in the paper
-        self.auxiliary4a = AuxiliaryHead(512, side, num_classes) if auxiliary else None     # 1000, training only
-        self.auxiliary4d = AuxiliaryHead(528, side, num_classes) if auxiliary else None     # 1000, training only
+        self.output = nn.Linear(dense or 1024, num_classes)                                 # 1000 in the paper
+        self.auxiliary4a = AuxiliaryHead(512, side, num_classes) if auxiliary in (True, "4a") else None  # training only
+        self.auxiliary4d = AuxiliaryHead(528, side, num_classes) if auxiliary in (True, "4d") else None  # training only
         # fmt: on
         heads = [head for head in (self.auxiliary4a, self.auxiliary4d) if head is not None]
         initialise(self, init, paper=initialise_as_the_paper, outputs=[self.output, *(head.output for head in heads)])
@@ -171,18 +193,19 @@ class GoogLeNet(Network):
         maps = self.inception5a(maps)           # N × 832 × 7 × 7
         maps = self.inception5b(maps)           # N × 1024 × 7 × 7
         maps = self.pool5(maps)                 # N × 1024 × 1 × 1
-        units = self.dropout(maps.flatten(1))   # N × 1024
+        units = self.fc(maps) if self.fc is not None else maps.flatten(1)
+        units = self.dropout(units)             # N × 1024
         scores: Tensor = self.output(units)     # N × num_classes
         # fmt: on
-        if self.training and self.auxiliary4a is not None and self.auxiliary4d is not None:
-            return scores, self.auxiliary4a(maps4a), self.auxiliary4d(maps4d)
-        return scores
+        heads = ((self.auxiliary4a, maps4a), (self.auxiliary4d, maps4d))
+        of_heads = [head(seen) for head, seen in heads if head is not None] if self.training else []
+        return (scores, *of_heads) if of_heads else scores
 
     def loss(self, output: Tensor | tuple[Tensor, ...], labels: Tensor) -> Tensor:
         """Mean cross-entropy of a batch, in training with that of the auxiliary heads.
 
         Args:
-            output: what ``forward`` returned: scores (N, num_classes), or a tuple of three such scores.
+            output: what ``forward`` returned: scores (N, num_classes), or a tuple of such scores.
             labels: class numbers (N,), or the probability of each class (N, num_classes).
         """
         return loss_with_auxiliary_heads(output, labels)
@@ -194,6 +217,11 @@ def loss_with_auxiliary_heads(output: Tensor | tuple[Tensor, ...], labels: Tenso
         return functional.cross_entropy(output, labels)
     main, *auxiliary = [functional.cross_entropy(scores, labels) for scores in output]
     return main + AUXILIARY_WEIGHT * sum(auxiliary)
+
+
+def dense_layer(inputs: int, units: int) -> Layer:
+    """A dense layer and its ReLU on all places of all maps: (N, C, H, W), with C·H·W inputs, to (N, units)."""
+    return Layer(flatten=nn.Flatten(), dense=nn.Linear(inputs, units), activation=nn.ReLU())
 
 
 def check_side(side: int, input_size: int, auxiliary: bool) -> None:

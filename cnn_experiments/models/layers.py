@@ -2,7 +2,7 @@
 
 import math
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Annotated
 
 import torch
@@ -192,9 +192,15 @@ def normalisation(constants: ResponseNormalisation | None) -> nn.Module:
 
 
 def convolution(
-    inputs: int, outputs: int, kernel: int, stride: int = 1, padding: int | None = None, groups: int = 1
+    inputs: int,
+    outputs: int,
+    kernel: int,
+    stride: int = 1,
+    padding: int | None = None,
+    groups: int = 1,
+    activation: Callable[[], nn.Module] = nn.ReLU,
 ) -> Layer:
-    """A square convolution and its ReLU: (N, inputs, H, W) to (N, outputs, H', W').
+    """A square convolution and its activation: (N, inputs, H, W) to (N, outputs, H', W').
 
     A ReLU does not saturate as a tanh does: its gradient is 1 wherever it is active, and networks train several times
     faster with it (Krizhevsky and others 2012, section 3.1).
@@ -206,9 +212,12 @@ def convolution(
         stride: pixels from one window to the next.
         padding: zeros added on each side in pixels; None for half a kernel, which keeps the size at stride 1.
         groups: into how many groups the maps are divided; each group of output maps sees one group of input maps.
+        activation: makes the activation.
     """
     padding = kernel // 2 if padding is None else padding
-    return Layer(convolution=nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), activation=nn.ReLU())
+    return Layer(
+        convolution=nn.Conv2d(inputs, outputs, kernel, stride, padding, groups=groups), activation=activation()
+    )
 
 
 def output_side(side: int, kernel: int, stride: int, padding: int = 0) -> int:

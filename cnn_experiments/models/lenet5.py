@@ -82,7 +82,7 @@ class LeNet5(Network):
         subsampling: S2 and S4 ``trained``, a coefficient and a bias for each map, then the activation; or ``average``,
             the plain pooling of the article.
         c3: ``partial``, the connections of table I, or ``full``.
-        activation: ``scaled_tanh`` (equation 6) or ``tanh``.
+        activation: ``scaled_tanh`` (equation 6), ``tanh``, or ``relu`` with ``output="linear"``.
         c5_activation: whether C5 has an activation; in the article it has none.
         output: ``rbf`` (equation 7) or ``linear``.
         loss: ``map`` (equation 9) or ``mse`` (equation 8), both for ``output="rbf"``; or ``cross_entropy``.
@@ -101,7 +101,7 @@ class LeNet5(Network):
         input_size: Literal[32] = 32,
         subsampling: Literal["trained", "average"] = "trained",
         c3: Literal["partial", "full"] = "partial",
-        activation: Literal["scaled_tanh", "tanh"] = "scaled_tanh",
+        activation: Literal["scaled_tanh", "tanh", "relu"] = "scaled_tanh",
         c5_activation: bool = True,
         output: Literal["rbf", "linear"] = "rbf",
         loss: Literal["map", "mse", "cross_entropy"] = "map",
@@ -116,8 +116,12 @@ class LeNet5(Network):
             raise ValueError(f"output=rbf has one bitmap for each of 10 digits, not {num_classes}: use output=linear")
         if loss != "cross_entropy" and output != "rbf":
             raise ValueError(f"loss={loss} measures distances to bitmaps: use output=rbf, or loss=cross_entropy")
+        if activation == "relu" and output == "rbf":
+            raise ValueError(
+                "activation=relu never gives the -1 of a bitmap's white cells: use output=linear, or a tanh"
+            )
         self.loss_name, self.map_constant = loss, map_constant
-        squash = ScaledTanh if activation == "scaled_tanh" else nn.Tanh
+        squash = {"scaled_tanh": ScaledTanh, "tanh": nn.Tanh, "relu": nn.ReLU}[activation]
         c5_squash = squash() if c5_activation else None
         scorer = RadialBasisFunctions() if output == "rbf" else nn.Linear(84, num_classes)
         c3_convolution = PartialConv2d(C3_CONNECTIONS, 6, 5) if c3 == "partial" else nn.Conv2d(6, 16, 5)

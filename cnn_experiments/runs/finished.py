@@ -20,7 +20,7 @@ from cnn_experiments.runs.folders import walk
 from cnn_experiments.runs.predictions import Tested, read_tested
 from cnn_experiments.runs.records import LARGEST, MOST_BYTES_OF_JSON
 from cnn_experiments.settings.containers import flatten
-from cnn_experiments.settings.renamed import modernised
+from cnn_experiments.settings.renamed import PAPER, modernised
 
 # What a run records of its hardware and data: its name in a comparison; the entry in metrics.json and its type; and the
 # setting that it takes the place of, since `auto`, a number of GPUs and a path mean something else on each machine.
@@ -167,6 +167,8 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
     if not all(map(_is_an_epoch, history)):
         raise UserError(f"{directory.history_file}: epoch, seconds or val/accuracy of a row are not what a run writes")
     everything = dict(flatten(modernised(directory.config())))
+    of_earlier_versions = PAPER.get(str(everything.get("model._target_")), {})
+    everything = {f"model.{key}": value for key, value in of_earlier_versions.items()} | everything
     measured = _measured(metrics)
     left_out = NOT_SETTINGS.union(MEASURED[name][2] for name in measured)
     settings = {

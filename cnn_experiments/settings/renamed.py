@@ -23,6 +23,11 @@ ARTICLE: dict[str, tuple[str, dict[str, Any]]] = {
         {"padding": "paper", "hidden": None},
     ),
 }
+# Keys that only the papers' networks have, which came with version 0.2, with the value that stands for what was before.
+PAPER: dict[str, dict[str, Any]] = {
+    "cnn_experiments.models.alexnet.AlexNet": {"activation": "relu", "overlapping_pools": True, "without": None},
+    "cnn_experiments.models.googlenet.GoogLeNet": {"reductions": True, "dense": None},
+}
 ARTICLE_KEYS = {key for _, keys in ARTICLE.values() for key in keys}
 
 
@@ -51,7 +56,9 @@ def _with_articles_network(config: dict[str, Any]) -> dict[str, Any]:
     articles, of_the_paper = ARTICLE[target]
     set_here = {key: model[key] for key in of_the_paper if key in model}
     if any(value != of_the_paper[key] for key, value in set_here.items()):
-        return {**config, "model": {**of_the_paper, **model, "_target_": articles}}
+        papers = PAPER[target]
+        shared = {key: value for key, value in model.items() if key not in papers or value != papers[key]}
+        return {**config, "model": {**of_the_paper, **shared, "_target_": articles}}
     return {**config, "model": {key: value for key, value in model.items() if key not in of_the_paper}}
 
 
