@@ -1,0 +1,149 @@
+"""The papers' claims of studies/claims.yaml, and the sweeps that test them."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs.sweep import is_sweep, number_completed, read_record
+from cnn_experiments.settings.suggestions import suggest
+
+ROOT = Path(__file__).parents[1]
+FILE = ROOT / "studies" / "claims.yaml"
+
+Figure = Literal[
+    "test_accuracy", "epochs", "epochs_of_validation", "gap", "training_accuracy", "multiply_adds", "parameters"
+]
+
+
+@dataclass(frozen=True)
+class Size:
+    """How large a test is.
+
+    Args:
+        words: common words of cnn-train.
+        en: what they mean, in English.
+        ko: the same in Korean.
+    """
+
+    words: str
+    en: str
+    ko: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A claim of a paper, and how it is tested.
+
+    Args:
+        name: of its folder of runs.
+        paper: the network whose paper it is.
+        section: where in the paper.
+        en: the claim in English.
+        ko: the same in Korean.
+        better: the arm that the claim says is better.
+        size: common words of all arms.
+        arms: the words of each arm, by its name.
+        seeds: of the runs of each arm.
+        than: the arms that it is better than; all others if there are none here. More arms are trained for comparison.
+        figure: what is compared: ``test_accuracy``; ``epochs`` until the training error, or ``epochs_of_validation``
+            until the validation error, is `error`; ``gap`` between training and validation accuracy and
+            ``training_accuracy``, both of the last epoch; ``multiply_adds``; ``parameters``.
+        error: a share.
+        margin: of a claim that an arm is as good as another: by how much its test accuracy may be lower, as a share.
+        factor: how many times more `multiply_adds` or `parameters` the other arms have at least.
+        runs_of: the claim whose runs these are; size, arms and seeds are its own.
+    """
+
+    name: str
+    paper: str
+    section: str
+    en: str
+    ko: str
+    better: str
+    size: Size = Size("", "", "")
+    arms: dict[str, str] = field(default_factory=dict)
+    seeds: tuple[int, ...] = ()
+    than: tuple[str, ...] = ()
+    figure: Figure = "test_accuracy"
+    error: float = 0.0
+    margin: float = 0.0
+    factor: float = 1.0
+    runs_of: str = ""
+
+    @property
+    def others(self) -> tuple[str, ...]:
+        """The arms that the claim says are worse."""
+        return self.than or tuple(arm for arm in self.arms if arm != self.better)
+
+    def folder(self, arm: str, root: Path) -> Path:
+        """The folder of the sweep of an arm."""
+        return root / (self.runs_of or self.name) / arm
+
+    def task(self, arm: str) -> list[str]:
+        """What is set for the runs of an arm, as words of cnn-train."""
+        return [*self.size.words.split(), *self.arms[arm].split(), f"seed={','.join(map(str, self.seeds))}"]
+
+    def words(self, arm: str, root: Path) -> list[str]:
+        """The words of cnn-train that train the runs of an arm that are missing; empty if none is.
+
+        Raises:
+            UserError: the folder holds a sweep with other settings.
+        """
+        folder = self.folder(arm, root)
+        if not is_sweep(folder):
+            return ["-m", *self.task(arm), f"hydra.sweep.dir={folder}"]
+        if not self.is_begun(arm, root):
+            raise UserError(
+                f"{folder}: this sweep was begun with other settings than {FILE.name} has now. Remove it, or move it"
+            )
+        return [f"resume={folder}"] if self.missing(arm, root) else []
+
+    def is_begun(self, arm: str, root: Path) -> bool:
+        """Whether the sweep of an arm was begun with the words that the claim has now."""
+        folder = self.folder(arm, root)
+        return is_sweep(folder) and read_record(folder).task == self.task(arm)
+
+    def missing(self, arm: str, root: Path) -> int:
+        """How many runs of an arm are not complete."""
+        completed = number_completed(self.folder(arm, root)) if self.is_begun(arm, root) else 0
+        return max(0, len(self.seeds) - completed)
+
+    def is_complete(self, root: Path) -> bool:
+        """Whether all runs of all arms are complete."""
+        return not any(self.missing(arm, root) for arm in self.arms)
+
+
+def read_claims(file: Path = FILE) -> list[Claim]:
+    """The claims of a file, in its order."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    sizes = {name: Size(**size) for name, size in content["sizes"].items()}
+    claims: dict[str, Claim] = {}
+    for entry in content["claims"]:
+        claim = _read_claim(entry, sizes)
+        if claim.runs_of:
+            source = claims[claim.runs_of]
+            claim = replace(claim, size=source.size, arms=source.arms, seeds=source.seeds)
+        claims[claim.name] = claim
+    return list(claims.values())
+
+
+def _read_claim(entry: dict[str, Any], sizes: dict[str, Size]) -> Claim:
+    lists = {key: tuple(entry[key]) for key in ("seeds", "than") if key in entry}
+    size = {"size": sizes[entry["size"]]} if "size" in entry else {}
+    return Claim(**{**entry, **lists, **size})
+
+
+def chosen_claims(claims: list[Claim], names: list[str]) -> list[Claim]:
+    """The claims of these names; all without any.
+
+    Raises:
+        UserError: there is no such claim.
+    """
+    known = [claim.name for claim in claims]
+    for name in names:
+        if name not in known:
+            raise UserError(f"CLAIMS={name}: there is no such claim. {suggest(name, known)}")
+    return [claim for claim in claims if not names or claim.name in names]
