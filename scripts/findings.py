@@ -1,0 +1,226 @@
+"""What the runs of a claim say: whether it holds here, does not, or cannot be told at this size."""
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from cnn_experiments.runs.comparison import Comparison, compare
+from cnn_experiments.runs.configuration import Configuration
+from cnn_experiments.runs.finished import FinishedRun
+from cnn_experiments.runs.verdicts import LEVEL, holm
+from scripts.claims import Claim
+
+Outcome = Literal["holds", "does_not", "cannot_be_told", "not_run"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How another arm compares with the one that the claim says is better.
+
+    Args:
+        other: the name of the other arm.
+        value: by how much the claim's arm is better: points of a hundred, or how many times; below 0, or below 1 where
+            it is times, it is worse.
+        low: the lower end of the 95 % interval; that of an exact count is the value.
+        high: the upper end.
+        sentence: the comparison's own verdict on test accuracies; empty for other figures.
+    """
+
+    other: str
+    value: float
+    low: float
+    high: float
+    sentence: str = ""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What the runs of a claim say.
+
+    Args:
+        claim: the claim.
+        outcome: whether it holds.
+        differences: from each of the arms that it is about.
+        arms: the completed runs of each arm.
+        why: why its arms cannot be compared, if they cannot.
+    """
+
+    claim: Claim
+    outcome: Outcome
+    differences: list[Difference] = field(default_factory=list)
+    arms: dict[str, Configuration] = field(default_factory=dict)
+    why: str = ""
+
+
+def find(claim: Claim, root: Path) -> Finding:
+    """What the runs of a claim say.
+
+    Args:
+        claim: the claim.
+        root: the folder of the study.
+    """
+    if not claim.is_complete(root):
+        return Finding(claim, "not_run")
+    arms = {}
+    for arm in claim.arms:
+        configurations = compare(claim.folder(arm, root)).configurations
+        if len(configurations) != 1:
+            return Finding(claim, "cannot_be_told", why=f"the runs of {arm} differ in more than their seed")
+        arms[arm] = configurations[0]
+    match claim.figure:
+        case "test_accuracy":
+            return _by_test_accuracy(claim, root, arms)
+        case "multiply_adds" | "parameters":
+            return _by_count(claim, arms)
+        case _:
+            return _by_seed(claim, arms)
+
+
+def _by_test_accuracy(claim: Claim, root: Path, arms: dict[str, Configuration]) -> Finding:
+    """By the comparison's verdicts, whose interval holds the luck of the seeds and of the test images."""
+    folders = [claim.folder(arm, root) for arm in (claim.better, *claim.others)]
+    comparison = compare(folders, baseline=arms[claim.better].runs[0].directory)
+    differences, certain = [], []
+    for arm in claim.others:
+        verdicts = [
+            verdict for verdict in comparison.judged.verdicts if verdict.one.runs[0].is_in(_directory(arms[arm]))
+        ]
+        if not verdicts:
+            return Finding(claim, "cannot_be_told", arms=arms, why=_why_not(comparison))
+        (verdict,) = verdicts
+        differences.append(
+            Difference(
+                arm, -100 * verdict.luck.value, -100 * verdict.high, -100 * verdict.low, verdict.sentence()
+            )
+        )
+        certain.append(verdict.is_different)
+    if claim.margin:
+        return Finding(claim, _within(claim.margin, differences), differences, arms)
+    return Finding(claim, _outcome([one.value for one in differences], certain), differences, arms)
+
+
+def _directory(configuration: Configuration) -> str:
+    return str(configuration.runs[0].directory)
+
+
+def _why_not(comparison: Comparison) -> str:
+    return "; ".join(dict.fromkeys(why for _, why in comparison.judged.left_out))
+
+
+def _outcome(values: Sequence[float], certain: Sequence[bool]) -> Outcome:
+    """Whether a claim holds: its arm is certainly better than each of the others.
+
+    Args:
+        values: by how much it is better than each.
+        certain: whether that can be told from luck, at an error of 5 % for all of them together.
+    """
+    if any(sure and value < 0 for value, sure in zip(values, certain, strict=True)):
+        return "does_not"
+    return "holds" if all(certain) else "cannot_be_told"
+
+
+def _within(margin: float, differences: Sequence[Difference]) -> Outcome:
+    """Whether an arm is as good as another: the interval excludes that it is worse by more than the margin."""
+    if any(one.high < -100 * margin for one in differences):
+        return "does_not"
+    return "holds" if all(one.low > -100 * margin for one in differences) else "cannot_be_told"
+
+
+def _by_count(claim: Claim, arms: dict[str, Configuration]) -> Finding:
+    """By parameters or multiply-adds, which are exact."""
+    differences = []
+    for arm in claim.others:
+        own, other = arms[claim.better].mean(claim.figure), arms[arm].mean(claim.figure)
+        if not own or not other:
+            return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs did not record {claim.figure}")
+        differences.append(Difference(arm, other / own, other / own, other / own))
+    fewer = all(one.value > 1 and one.value >= claim.factor for one in differences)
+    return Finding(claim, "holds" if fewer else "does_not", differences, arms)
+
+
+def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
+    """By a figure of each run, with Student's t over the differences of runs with the same seed."""
+    differences, chances = [], []
+    values = {}
+    for arm in (claim.better, *claim.others):
+        measured = {run.metrics.get("seed"): figure_of(claim, run) for run in arms[arm].runs}
+        known = {seed: value for seed, value in measured.items() if value is not None}
+        if sorted(known, key=str) != sorted(claim.seeds, key=str):
+            return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs of {arm} did not record the figure")
+        values[arm] = [known[seed] for seed in claim.seeds]
+    for arm in claim.others:
+        each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
+        mean, margin, chance = students_t(each)
+        ends = (mean, mean - margin, mean + margin)
+        differences.append(Difference(arm, *(map(math.exp, ends) if is_times(claim) else (100 * end for end in ends))))
+        chances.append((mean, chance))
+    certain = [chance < LEVEL for chance in holm([chance for _, chance in chances])]
+    return Finding(claim, _outcome([mean for mean, _ in chances], certain), differences, arms)
+
+
+def is_times(claim: Claim) -> bool:
+    """Whether differences are told as how many times, not in points."""
+    return claim.figure in ("epochs", "epochs_of_validation", "multiply_adds", "parameters")
+
+
+def sign_of(claim: Claim) -> int:
+    """1 where less of the figure is better, -1 where more is."""
+    return -1 if claim.figure == "training_accuracy" else 1
+
+
+def figure_of(claim: Claim, run: FinishedRun) -> float | None:
+    """The figure of a run that is compared; of epochs the logarithm, whose differences are how many times."""
+    match claim.figure:
+        case "epochs":
+            epochs = epochs_to(run.history, "train/accuracy", 1 - claim.error)
+            return None if epochs is None else math.log(epochs)
+        case "epochs_of_validation":
+            epochs = epochs_to(run.history, "val/accuracy", 1 - claim.error)
+            return None if epochs is None else math.log(epochs)
+    last = run.history[-1] if run.history else {}
+    training, validation = last.get("train/accuracy"), last.get("val/accuracy")
+    if training is None or claim.figure == "training_accuracy":
+        return training
+    return None if validation is None else training - validation
+
+
+def epochs_to(history: Sequence[dict[str, float]], name: str, accuracy: float) -> float | None:
+    """Epochs until an accuracy is reached, on a straight line between two epochs, and before the first from 0.
+
+    A run that never reaches it counts as one that did at its end: how many times longer it takes than another is then
+    rather too small.
+
+    Args:
+        history: a row of figures for each epoch.
+        name: of the accuracy.
+        accuracy: what is to be reached.
+
+    Returns:
+        A number above 0; None if the accuracy was not recorded.
+    """
+    before, epoch_before = 0.0, 0.0
+    rows = [row for row in history if name in row]
+    for row in rows:
+        if row[name] >= accuracy:
+            share = (accuracy - before) / (row[name] - before)
+            return epoch_before + share * (row["epoch"] - epoch_before)
+        before, epoch_before = row[name], row["epoch"]
+    return rows[-1]["epoch"] if rows else None
+
+
+def students_t(values: Sequence[float]) -> tuple[float, float, float]:
+    """The mean of some values, half the width of its 95 % interval, and how likely so large a mean is if it is 0.
+
+    Args:
+        values: at least two.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    mean, freedom = statistics.fmean(values), len(values) - 1
+    error = statistics.stdev(values) / math.sqrt(len(values))
+    if not error:
+        return mean, 0.0, 1.0 if mean == 0 else 0.0
+    return mean, float(stdtrit(freedom, 0.975)) * error, float(2 * stdtr(freedom, -abs(mean) / error))
