@@ -44,16 +44,18 @@ def run_claims(claims: Sequence[Claim], root: Path = STUDY, start: Start = start
     Raises:
         UserError: a folder holds a sweep with other settings than the claim has now.
     """
-    work = {(claim, arm): claim.words(arm, root) for claim in claims if not claim.runs_of for arm in claim.arms}
+    work = [(claim, arm, claim.words(arm, root)) for claim in claims if not claim.runs_of for arm in claim.arms]
     failed = []
-    for claim, arm in [key for key, words in work.items() if words]:
+    for claim, arm, words in work:
+        if not words:
+            continue
         print(f"{claim.name} {arm}; {left(claims, root)}", flush=True)
-        status = start(work[claim, arm])
+        status = start(words)
         if status == INTERRUPTED:
             return status
         if status or claim.missing(arm, root):
             failed.append(str(claim.folder(arm, root)))
-    print(f"{left(claims, root)}", flush=True)
+    print(left(claims, root), flush=True)
     if failed:
         print(f"not complete: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0
