@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.formats import in_markdown, markdown_table, some_of
+from cnn_experiments.runs.formats import in_markdown, some_of
 from scripts.claims import ROOT, Claim
 from scripts.findings import Difference, Finding, find, is_times
 
@@ -128,7 +128,7 @@ def page(findings: Sequence[Finding], language: Language) -> str:
         say("tally", all=len(findings), **counts),
         *(["", machine] if (machine := _machine(findings, say)) else []),
         "",
-        *markdown_table([say("heading").split(" | "), *(_row(finding, language, say) for finding in findings)]),
+        *_table([say("heading").split(" | "), *(_row(finding, language, say) for finding in findings)]),
         "",
         f"## {say('commands')}",
     ]
@@ -199,11 +199,17 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
             [arm, str(len(one.runs)), _mean(one.mean("test/accuracy"), ".4f"), _mean(one.mean("parameters"), ",.0f")]
             for arm, one in finding.arms.items()
         ]
-        lines += ["", *markdown_table([say("arm").split(" | "), *rows])]
+        lines += ["", *_table([say("arm").split(" | "), *rows])]
     sentences = [one.sentence for one in finding.differences if one.sentence]
     if sentences:
         lines += ["", say("sentences"), "", *(f"- {in_markdown(sentence)}" for sentence in sentences)]
     return lines
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Lines of a table whose cells are Markdown already; the first row is the heading."""
+    lines = [f"| {' | '.join(row)} |" for row in rows]
+    return [lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]
 
 
 def _mean(value: float | None, form: str) -> str:
@@ -227,4 +233,5 @@ def _machine(findings: Sequence[Finding], say: Say) -> str:
 
 def _values(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
     """The distinct values of the runs."""
-    return some_of(sorted({str(value) for value in map(read, runs) if value})) or "?"
+    found = sorted({str(value) for value in map(read, runs) if value})
+    return some_of(found) if len(found) > 1 else "".join(found) or "?"
