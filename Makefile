@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start hundreds of processes: none should compile its modules anew, whatever the shell's settings.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test test-all mutants audit benchmark docs lock clean
+.PHONY: train test test-all mutants audit benchmark study docs lock clean
 
 train: .venv/ready          ## train LeNet-5 on MNIST
 	$(BIN)/cnn-train
@@ -35,6 +35,10 @@ audit: .venv/ready          ## known vulnerabilities of the locked dependencies;
 
 benchmark: .venv/ready      ## time an epoch beside other ways to train
 	$(BIN)/python benchmarks/epoch_time.py
+
+# What is complete is not run again, and what was interrupted is resumed.
+study: .venv/ready          ## test the papers' claims, or CLAIMS=NAME,NAME alone, and write docs/claims.md (hours)
+	$(BIN)/python -m scripts.study $(CLAIMS)
 
 # Warnings are errors: a link that leads nowhere, an anchor or a picture that does not exist.
 docs: .venv/ready           ## build the site, in both languages, into site/

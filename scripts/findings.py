@@ -92,9 +92,7 @@ def _by_test_accuracy(claim: Claim, root: Path, arms: dict[str, Configuration]) 
             return Finding(claim, "cannot_be_told", arms=arms, why=_why_not(comparison))
         (verdict,) = verdicts
         differences.append(
-            Difference(
-                arm, -100 * verdict.luck.value, -100 * verdict.high, -100 * verdict.low, verdict.sentence()
-            )
+            Difference(arm, -100 * verdict.luck.value, -100 * verdict.high, -100 * verdict.low, verdict.sentence())
         )
         certain.append(verdict.is_different)
     if claim.margin:

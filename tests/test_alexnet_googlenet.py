@@ -12,7 +12,13 @@ from torch.nn import functional
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.alexnet import AlexNet
 from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet, pool
-from cnn_experiments.models.googlenet import AUXILIARY_WEIGHT, AuxiliaryHead, GoogLeNet, Inception
+from cnn_experiments.models.googlenet import (
+    AUXILIARY_WEIGHT,
+    AuxiliaryHead,
+    GoogLeNet,
+    Inception,
+    InceptionWithoutReductions,
+)
 from cnn_experiments.models.initialisation import initialise_as_he, weighted_layers
 from cnn_experiments.models.layers import (
     Layer,
@@ -248,7 +254,7 @@ class TestGoogLeNet:
         )
         with torch.device("meta"):
             assert parameters(GoogLeNet(auxiliary=False, reductions=False)) == 5_975_602 - reductions + wider
-        module = Inception(192, 64, 96, 128, 16, 32, 32, reductions=False)
+        module = InceptionWithoutReductions(192, 64, 96, 128, 16, 32, 32)
         assert list(dict(module.branch3x3.named_children())) == ["conv3x3"]
         # a multiply-add for each weight and place: 192·32·25 = 153,600 a pixel, as section 4 counts
         assert module.branch5x5.conv5x5.convolution.weight.numel() == 153_600
@@ -257,7 +263,7 @@ class TestGoogLeNet:
     @pytest.mark.parametrize(("side", "places"), [(64, 4), (80, 4), (97, 9)])
     def test_a_dense_layer_sees_all_places(self, side: int, places: int) -> None:
         network = GoogLeNet(input_size=side, auxiliary=False, dense=8).eval()
-        assert network.fc.dense.in_features == 1024 * places
+        assert network.pool5.dense.in_features == 1024 * places
         assert network(torch.randn(1, 3, side, side)).shape == (1, 2)
 
     @pytest.mark.parametrize("place", ["4a", "4d"])

@@ -4,7 +4,6 @@ https://arxiv.org/abs/1409.4842, table 1 and figures 2 and 3.
 """
 
 import math
-from functools import partial
 from typing import Literal
 
 import torch
@@ -40,33 +39,30 @@ class Inception(nn.Module):
         reduce5: maps that the 5×5 convolution sees ("#5×5 reduce").
         fives: maps of the 5×5 convolution ("#5×5").
         pool: maps of the 1×1 convolution after the pool ("pool proj").
-        reductions: whether the large convolutions see reduced maps; without, they see all inputs (figure 2 (a)).
     """
 
-    def __init__(
-        self,
-        inputs: int,
-        ones: int,
-        reduce3: int,
-        threes: int,
-        reduce5: int,
-        fives: int,
-        pool: int,
-        reductions: bool = True,
-    ) -> None:
+    def __init__(self, inputs: int, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pool: int) -> None:
         super().__init__()
-        before3 = convolution(inputs, reduce3, 1) if reductions else None
-        conv3x3 = convolution(reduce3 if reductions else inputs, threes, 3)
-        before5 = convolution(inputs, reduce5, 1) if reductions else None
-        conv5x5 = convolution(reduce5 if reductions else inputs, fives, 5)
         self.branch1x1 = convolution(inputs, ones, 1)
-        self.branch3x3 = Layer(reduce=before3, conv3x3=conv3x3)
-        self.branch5x5 = Layer(reduce=before5, conv5x5=conv5x5)
+        self.branch3x3 = Layer(reduce=convolution(inputs, reduce3, 1), conv3x3=convolution(reduce3, threes, 3))
+        self.branch5x5 = Layer(reduce=convolution(inputs, reduce5, 1), conv5x5=convolution(reduce5, fives, 5))
         self.branch_pool = Layer(pool=nn.MaxPool2d(3, 1, padding=1), project=convolution(inputs, pool, 1))
 
     def forward(self, maps: Tensor) -> Tensor:
         branches = (self.branch1x1, self.branch3x3, self.branch5x5, self.branch_pool)
         return torch.cat([branch(maps) for branch in branches], 1)
+
+
+class InceptionWithoutReductions(Inception):
+    """The module with which the paper compares its own: the large convolutions see all maps. Source: figure 2 (a).
+
+    The 1×1 convolution after the pool stays, or the number of maps would grow from module to module.
+    """
+
+    def __init__(self, inputs: int, ones: int, reduce3: int, threes: int, reduce5: int, fives: int, pool: int) -> None:
+        super().__init__(inputs, ones, reduce3, threes, reduce5, fives, pool)
+        self.branch3x3 = Layer(conv3x3=convolution(inputs, threes, 3))
+        self.branch5x5 = Layer(conv5x5=convolution(inputs, fives, 5))
 
 
 class AuxiliaryHead(nn.Module):
@@ -115,7 +111,7 @@ class GoogLeNet(Network):
         input_size: side of the images in pixels; 224 in the paper.
         lrn: constants of the local response normalisation, which the paper does not give; None for none.
         reductions: whether 1×1 convolutions reduce the maps that the large convolutions of the inception modules see.
-        dense: units of a dense layer with ReLU on all places of 5b's maps, in place of their average; None for none.
+        dense: units of a dense layer with ReLU on all places of 5b's maps, in place of pool5's average; None for none.
         dropout: probability of dropping a unit before the output in training.
         auxiliary: whether to train with the auxiliary heads on 4a and 4d; or ``"4a"`` or ``"4d"``, with that one alone.
         init: ``paper`` (uniform in ±√(3 / fan-in), as the first public implementation had it; the paper says nothing),
@@ -141,7 +137,7 @@ class GoogLeNet(Network):
         self.check_choices(auxiliary=auxiliary, init=init)
         side = math.ceil(input_size / 2) // 8  # of the maps of 4a, halved four times: 224 → 112 → 56 → 28 → 14
         check_side(side, input_size, bool(auxiliary))
-        inception = partial(Inception, reductions=reductions)
+        inception = Inception if reductions else InceptionWithoutReductions
         # Table 1, and the normalisation of figure 3. The average over all places before the output replaces AlexNet's
         # two dense layers and their 54 million weights (section 5). Behind each layer: its output (maps @ size).
         # fmt: off
@@ -163,13 +159,15 @@ class GoogLeNet(Network):
         self.pool4 = nn.MaxPool2d(3, stride=2, ceil_mode=True)                              # 832@7×7
         self.inception5a = inception(832, 256, 160, 320,  32, 128, 128)                     # 832@7×7
         self.inception5b = inception(832, 384, 192, 384,  48, 128, 128)                     # 1024@7×7
-        self.pool5 = nn.AdaptiveAvgPool2d(1) if dense is None else nn.Identity()            # 1024@1×1
-        self.fc = None if dense is None else dense_layer(1024 * (side // 2)**2, dense)      # none in the paper
+        self.pool5 = nn.AdaptiveAvgPool2d(1)                                                # 1024@1×1
         self.dropout = nn.Dropout(dropout)                                                  # 1024
-        self.output = nn.Linear(dense or 1024, num_classes)                                 # 1000 in the paper
+        self.output = nn.Linear(1024, num_classes)                                          # 1000 in the paper
         self.auxiliary4a = AuxiliaryHead(512, side, num_classes) if auxiliary in (True, "4a") else None  # training only
         self.auxiliary4d = AuxiliaryHead(528, side, num_classes) if auxiliary in (True, "4d") else None  # training only
         # fmt: on
+        if dense is not None:
+            self.set_submodule("pool5", dense_layer(1024 * (side // 2) ** 2, dense))
+            self.output = nn.Linear(dense, num_classes)
         heads = [head for head in (self.auxiliary4a, self.auxiliary4d) if head is not None]
         initialise(self, init, paper=initialise_as_the_paper, outputs=[self.output, *(head.output for head in heads)])
 
@@ -193,8 +191,7 @@ class GoogLeNet(Network):
         maps = self.inception5a(maps)           # N × 832 × 7 × 7
         maps = self.inception5b(maps)           # N × 1024 × 7 × 7
         maps = self.pool5(maps)                 # N × 1024 × 1 × 1
-        units = self.fc(maps) if self.fc is not None else maps.flatten(1)
-        units = self.dropout(units)             # N × 1024
+        units = self.dropout(maps.flatten(1))   # N × 1024
         scores: Tensor = self.output(units)     # N × num_classes
         # fmt: on
         heads = ((self.auxiliary4a, maps4a), (self.auxiliary4d, maps4d))
