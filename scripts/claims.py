@@ -23,11 +23,13 @@ class Size:
     """How large a test is.
 
     Args:
+        name: of the folder of the runs with these words alone, which several claims share.
         words: common words of cnn-train.
         en: what they mean, in English.
         ko: the same in Korean.
     """
 
+    name: str
     words: str
     en: str
     ko: str
@@ -45,7 +47,7 @@ class Claim:
         ko: the same in Korean.
         better: the arm that the claim says is better.
         size: common words of all arms.
-        arms: the words of each arm, by its name.
+        arms: the words of each arm, by its name; none for what the size says alone.
         seeds: of the runs of each arm.
         than: the arms that it is better than; all others if there are none here. More arms are trained for comparison.
         figure: what is compared: ``test_accuracy``; ``epochs`` until the training error, or ``epochs_of_validation``
@@ -63,7 +65,7 @@ class Claim:
     en: str
     ko: str
     better: str
-    size: Size = Size("", "", "")
+    size: Size = Size("", "", "", "")
     arms: dict[str, str] = field(default_factory=dict)
     seeds: tuple[int, ...] = ()
     than: tuple[str, ...] = ()
@@ -80,7 +82,7 @@ class Claim:
 
     def folder(self, arm: str, root: Path) -> Path:
         """The folder of the sweep of an arm."""
-        return root / (self.runs_of or self.name) / arm
+        return root / (self.runs_of or self.name) / arm if self.arms[arm] else root / "unchanged" / self.size.name
 
     def task(self, arm: str) -> list[str]:
         """What is set for the runs of an arm, as words of cnn-train."""
@@ -119,7 +121,7 @@ class Claim:
 def read_claims(file: Path = FILE) -> list[Claim]:
     """The claims of a file, in its order."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    sizes = {name: Size(**size) for name, size in content["sizes"].items()}
+    sizes = {name: Size(name, **size) for name, size in content["sizes"].items()}
     claims: dict[str, Claim] = {}
     for entry in content["claims"]:
         claim = _read_claim(entry, sizes)

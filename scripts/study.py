@@ -3,8 +3,9 @@
     make study                       # all that are missing
     make study CLAIMS=relu,dropout   # those of some claims
 
-Each arm of a claim is a sweep in outputs/study/<claim>/<arm>. What was interrupted is resumed, and what is complete is
-not run again. Without anything left to do, the pages are written from the runs that there are.
+Each arm of a claim is a sweep in outputs/study/<claim>/<arm>. An arm that sets nothing is one in
+outputs/study/unchanged/<size>, which the claims of this size share. What was interrupted is resumed, and what is
+complete is not run again. Without anything left to do, the pages are written from the runs that there are.
 """
 
 import statistics
@@ -44,9 +45,12 @@ def run_claims(claims: Sequence[Claim], root: Path = STUDY, start: Start = start
     Raises:
         UserError: a folder holds a sweep with other settings than the claim has now.
     """
-    work = [(claim, arm, claim.words(arm, root)) for claim in claims if not claim.runs_of for arm in claim.arms]
+    arms = [(claim, arm) for claim in claims if not claim.runs_of for arm in claim.arms]
+    for claim, arm in arms:  # before hours of training, not after
+        claim.words(arm, root)
     failed = []
-    for claim, arm, words in work:
+    for claim, arm in arms:
+        words = claim.words(arm, root)
         if not words:
             continue
         print(f"{claim.name} {arm}; {left(claims, root)}", flush=True)
@@ -64,19 +68,17 @@ def run_claims(claims: Sequence[Claim], root: Path = STUDY, start: Start = start
 def left(claims: Sequence[Claim], root: Path) -> str:
     """How many runs are left and how long these will train, as ``12 runs left, about 0:20:00 of training``.
 
-    A run takes as long as those of the same claim took, or else as those of the same size. Where there are none, it is
-    said for how many runs the time is not known.
+    A run takes as long as those of the same size took. Where there are none, it is said for how many runs the time is
+    not known.
     """
-    own = [claim for claim in claims if not claim.runs_of]
-    seconds = {claim.name: seconds_of(claim, root) for claim in own}
-    runs, known, unknown = 0, 0.0, 0
-    for claim in own:
-        missing = sum(claim.missing(arm, root) for arm in claim.arms)
-        alike = [time for other in own if other.size == claim.size for time in seconds[other.name]]
-        times = seconds[claim.name] or alike
-        runs += missing
-        known += missing * statistics.fmean(times) if times else 0
-        unknown += 0 if times else missing
+    of_size: dict[str, list[float]] = {}
+    missing: dict[Path, tuple[str, int]] = {}  # several claims share the runs of some folders
+    for claim in claims:
+        of_size.setdefault(claim.size.name, []).extend(seconds_of(claim, root))
+        missing |= {claim.folder(arm, root): (claim.size.name, claim.missing(arm, root)) for arm in claim.arms}
+    runs = sum(count for _, count in missing.values())
+    known = sum(count * statistics.fmean(of_size[size]) for size, count in missing.values() if of_size[size])
+    unknown = sum(count for size, count in missing.values() if not of_size[size])
     if not runs:
         return "all runs are complete"
     about = f", about {duration(known)} of training" if known else ""
