@@ -59,10 +59,14 @@ def page(findings: Sequence[Finding], language: Language) -> str:
         say("tally", all=len(findings), **counts),
         *(["", machine] if (machine := _machine(findings, say)) else []),
         "",
-        *_table([say("heading").split(" | "), *(_row(finding, language, say) for finding in findings)]),
-        "",
-        f"## {say('commands')}",
     ]
+    for paper in dict.fromkeys(finding.claim.paper for finding in findings):
+        of_paper = [finding for finding in findings if finding.claim.paper == paper]
+        sizes = {finding.claim.size.name: _size(finding.claim, language) for finding in of_paper}
+        rows = [_row(finding, language, say) for finding in of_paper]
+        lines += [f"## {paper}", "", *_table([say("heading").split(" | "), *rows]), ""]
+        lines += [say("sizes"), "", *(f"- `{name}`: {in_markdown(size)}" for name, size in sizes.items()), ""]
+    lines += [f"## {say('commands')}"]
     for finding in findings:
         lines += ["", *_section(finding, language, say)]
     return "\n".join(lines) + "\n"
@@ -83,10 +87,12 @@ def _row(finding: Finding, language: Language, say: Say) -> list[str]:
         for one in finding.differences
     ]
     return [
-        in_markdown(_text(claim, language)),
-        f"{claim.paper}, {_section_of(claim, language)}",
+        f"[{in_markdown(_text(claim, language))}](#{claim.name})",
+        _section_of(claim, language),
         in_markdown(say("against", better=claim.better, others=others, figure=figure)),
-        in_markdown(say("size", size=_size(claim, language), seeds=len(claim.seeds))),
+        say("size", size=f"`{claim.size.name}`", seeds=len(claim.seeds))
+        if len(claim.seeds) > 1
+        else f"`{claim.size.name}`",
         "<br>".join(differences),
         say(finding.outcome),
         f"`make study CLAIMS={claim.name}`",

@@ -151,8 +151,8 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
         values[arm] = [known[seed] for seed in claim.seeds]
     for arm in claim.others:
         each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
-        mean, margin, chance = students_t(each)
-        ends = (mean, mean - margin, mean + margin)
+        mean, low, high, chance = students_t(each)
+        ends = (mean, low, high)
         differences.append(Difference(arm, *(map(math.exp, ends) if is_times(claim) else (100 * end for end in ends))))
         chances.append((mean, chance))
     certain = [chance < LEVEL for chance in holm([chance for _, chance in chances])]
@@ -209,16 +209,17 @@ def epochs_to(history: Sequence[dict[str, float]], name: str, accuracy: float) -
     return rows[-1]["epoch"] if rows else None
 
 
-def students_t(values: Sequence[float]) -> tuple[float, float, float]:
-    """The mean of some values, half the width of its 95 % interval, and how likely so large a mean is if it is 0.
+def students_t(values: Sequence[float]) -> tuple[float, float, float, float]:
+    """The mean of some values, both ends of its 95 % interval, and how likely so large a mean is if it is 0.
 
     Args:
         values: at least two.
     """
-    from scipy.special import stdtr, stdtrit
+    from scipy.stats import ttest_1samp
 
-    mean, freedom = statistics.fmean(values), len(values) - 1
-    error = statistics.stdev(values) / math.sqrt(len(values))
-    if not error:
-        return mean, 0.0, 1.0 if mean == 0 else 0.0
-    return mean, float(stdtrit(freedom, 0.975)) * error, float(2 * stdtr(freedom, -abs(mean) / error))
+    mean = statistics.fmean(values)
+    if len(set(values)) == 1:
+        return mean, mean, mean, 1.0 if mean == 0 else 0.0
+    result = ttest_1samp(values, 0)
+    low, high = result.confidence_interval(0.95)
+    return mean, float(low), float(high), float(result.pvalue)

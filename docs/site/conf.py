@@ -53,7 +53,7 @@ html_use_index = False
 html_show_copyright = False
 
 # The order of the sidebar; what is not named follows, by name.
-ORDER = ["explore", "lenet5", "alexnet", "googlenet", "results", "your_own"]
+ORDER = ["explore", "lenet5", "alexnet", "googlenet", "claims", "results", "your_own"]
 
 
 def read_source(app: Sphinx, name: str, content: list[str]) -> None:
