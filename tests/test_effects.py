@@ -53,6 +53,19 @@ def test_where_effects_are_shown(tmp_path: Path) -> None:
     (first, *_) = json.loads(comparison.to_json())["effects"]
     assert first["changes"] == [{"key": "model.dropout", "from": 0, "to": 0.2}]
     assert first["difference"] == pytest.approx(-0.0125)
+    effects = {effect.name: effect for effect in comparison.effects}
+    assert first == {
+        "changes": first["changes"],
+        "difference": effects["dropout: 0 → 0.2"].luck.value,
+        "difference_low": effects["dropout: 0 → 0.2"].luck.low,
+        "difference_high": effects["dropout: 0 → 0.2"].luck.high,
+        "p_corrected": effects["dropout: 0 → 0.2"].adjusted_p,
+    }
+    heading, *rows = comparison.effect_rows()
+    assert heading == ["change", "test accuracy in points (95 % interval)", "p", ""]
+    says = {name: says for name, _, _, says in rows}
+    assert says["c3: full → partial"] == ""
+    assert {says[name] for name, effect in effects.items() if not effect.is_one} <= {"can be luck"}
 
 
 def test_three_values_and_three_keys(tmp_path: Path) -> None:
@@ -68,6 +81,17 @@ def test_three_values_and_three_keys(tmp_path: Path) -> None:
     assert values["b: false → true"] == -30
     assert values["c: null → x"] == -1
     assert [value for name, value in values.items() if "×" in name] == [0] * 5
+
+
+def test_values_of_a_key_are_in_order(tmp_path: Path) -> None:
+    for number, (a, b) in enumerate(itertools.product((10, 9, 2.5), ("b", None, "a"))):
+        write_run(tmp_path / str(number), right=answers(10 + number), model__a=a, model__b=b)
+    assert [effect.name for effect in compare(tmp_path).effects][:4] == [
+        "a: 2.5 → 9",
+        "a: 2.5 → 10",
+        "b: null → a",
+        "b: null → b",
+    ]
 
 
 def test_large_grids_have_effects_of_the_last_values_alone(tmp_path: Path) -> None:
@@ -131,6 +155,10 @@ def test_how_much_each_setting_of_a_search_mattered(tmp_path: Path) -> None:
     assert '<div id="search"></div>' in page
     assert "How much each setting mattered" in as_markdown(comparison)
     assert json.loads(comparison.to_json())["importances"] == shares
+    assert comparison.importance_rows() == [
+        ["setting", "importance"],
+        *([key, f"{share:.2f}"] for key, share in shares.items()),
+    ]
     assert compare(tmp_path).search.importances == shares
 
 

@@ -1,7 +1,7 @@
 """Intervals and verdicts on made-up sweeps whose true accuracies are known."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -195,6 +195,56 @@ def test_parts_by_hand() -> None:
     assert found.freedom == pytest.approx((found.variance / found.seeds) ** (2 / 2.25), rel=1e-6)  # with two seeds
     assert found.few_freedom == pytest.approx((found.variance / found.seeds) ** (1 / 2.25), rel=1e-6)
     assert found.strict_p > found.p
+
+
+def analysed(table: NDArray[np.bool_]) -> tuple[float, float]:
+    """The variance of a table's runs and that of its single answers, by the sums of squares of two ways."""
+    rows, images = table.shape
+    mean, of_rows, of_images = table.mean(), table.mean(1), table.mean(0)
+    single = sum(
+        (float(table[row, image]) - of_rows[row] - of_images[image] + mean) ** 2
+        for row in range(rows)
+        for image in range(images)
+    )
+    return sum((of_rows - mean) ** 2) / (rows - 1), single / ((rows - 1) * (images - 1)) / images
+
+
+def check_luck(found: Any, seeds: float, single: float, freedom: float) -> None:
+    assert found.seeds == pytest.approx(seeds, rel=1e-9)
+    variance = found.images - min(single, found.images) + max(seeds, 0.25 * single)
+    assert found.variance == pytest.approx(variance, rel=1e-9)
+    share = min(1, seeds / variance)
+    assert found.freedom == pytest.approx(freedom * share ** (-2 * freedom / (freedom + 1.25)), rel=1e-9)
+    assert found.few_freedom == pytest.approx(freedom * share ** (-freedom / (freedom + 1.25)), rel=1e-9)
+
+
+@pytest.mark.parametrize("paired", [False, True])
+def test_more_runs_of_one_than_of_the_other(paired: bool) -> None:
+    generator = np.random.default_rng(8)
+    one, other = (generator.random((runs, 40)) < 0.7 + generator.normal(0, 0.05, (runs, 1)) for runs in (4, 3))
+    if paired:
+        (found,) = contrasts([one[:3], other], DIFFERENCE, [True])
+        between, within = analysed(one[:3] * 1.0 - other)
+        check_luck(found, between / 3, within / 3, 2)
+        return
+    (found,) = contrasts([one, other], DIFFERENCE, [False])
+    (between_one, within_one), (between_other, within_other) = analysed(one), analysed(other)
+    parts = between_one / 4, between_other / 3
+    satterthwaite = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 2)
+    check_luck(found, sum(parts), within_one / 4 + within_other / 3, satterthwaite + (5 - satterthwaite) / 4)
+
+
+def test_one_run_against_several_has_their_luck() -> None:
+    generator = np.random.default_rng(9)
+    one, other, third = (generator.random((runs, 40)) < 0.7 for runs in (1, 3, 5))
+    (found,) = contrasts([one, other], DIFFERENCE, [False])
+    between, within = analysed(other)
+    check_luck(found, (1 + 1 / 3) * between, (1 + 1 / 3) * within, 2)
+    # of two with several runs, their variances are pooled by their degrees of freedom, 2 and 4
+    (found,) = contrasts([one, other, third], [[1, -0.5, -0.5]], [False])
+    pooled = [(2 * two + 4 * four) / 6 for two, four in zip(analysed(other), analysed(third), strict=True)]
+    unit = 1 + 0.25 / 3 + 0.25 / 5
+    check_luck(found, unit * pooled[0], unit * pooled[1], 6)
 
 
 def test_one_run_each_is_bonett_and_price() -> None:

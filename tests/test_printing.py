@@ -17,12 +17,19 @@ from markdown_it import MarkdownIt
 from cnn_experiments.inspection.pictures import picture_of_confusion, picture_of_mistakes
 from cnn_experiments.runs.formats import (
     PrintableFormatter,
+    all_of,
+    as_cell,
     as_csv,
     as_typed,
+    chance,
     cut,
+    duration,
     in_markdown,
+    in_picture,
+    in_units,
     markdown_table,
     printable,
+    some_of,
     terminal_table,
 )
 
@@ -102,6 +109,92 @@ def test_a_table_on_the_terminal_shows_brackets_and_no_emoji(capsys: pytest.Capt
     for text in ("[red]t[/red]", "[b]h[/b]", r"[link=http://x]c:smile:\x1b[2J"):
         assert text in out
     assert "\x1b" not in out
+
+
+def test_lines_are_kept_where_asked() -> None:
+    assert printable("a\n\tb\x1b\x00", keep_lines=True) == "a\n\tb\\x1b\\x00"
+    assert printable("a\n\tb\x1b") == r"a  b\x1b"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(None, ""), (0, "0"), (999.4, "999"), (1000, "1 k"), (1234, "1.23 k"), (1e6, "1 M"), (1.58e9, "1.58 G")],
+)
+def test_large_numbers(number: float | None, text: str) -> None:
+    assert in_units(number) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0.1234, "0.123 s"),
+        (119, "119 s"),
+        (120, "2 min"),
+        (7199, "120 min"),
+        (7200, "2.0 h"),
+        (360_000, "100.0 h"),
+    ],
+)
+def test_durations(seconds: float | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+def test_parts_of_sentences() -> None:
+    assert some_of(["a", "b"]) == "a or b"
+    assert some_of(list("abcdef")) == "a, b, c, d, e or f"
+    assert some_of(list("abcdefg")) == "a, b, c, d, e, f or one of 1 others"
+    assert all_of(["a"]) == "a"
+    assert all_of(list("abc")) == "a, b and c"
+    assert all_of(list("abcdef")) == "a, b, c, d, e and f"
+    assert all_of(list("abcdefg")) == "a, b, c, d, e, f and 1 others"
+
+
+def test_chances() -> None:
+    assert [chance(p) for p in (0, 0.00009, 0.0001, 0.04999, 1)] == ["<0.0001", "<0.0001", "0.0001", "0.0500", "1.0000"]
+
+
+def test_values_of_settings() -> None:
+    assert [as_cell(value) for value in (None, 1, 0.5, True, [1, "a"], {"a": None}, "a\x1b")] == [
+        None, 1, 0.5, "true", '[1, "a"]', '{"a": null}', r"a\x1b",
+    ]  # fmt: skip
+    assert [as_typed("model.x", value) for value in (None, True, [1, None], 0.123456, 2.0, 10, "a")] == [
+        "null", "true", "[1,null]", "0.1235", "2.0", "10", "a",
+    ]  # fmt: skip
+    assert as_typed("model._target_", "torch.optim.Adam") == "Adam"
+    assert in_picture("a$b") == r"a\$b"
+    assert in_picture("x" * 41) == "x" * 39 + "…"
+
+
+def test_tables_to_the_letter() -> None:
+    rows = [["name", "of digits", "n"], ["a|b", "12", "3"], ["long one", "4", "567"]]
+    assert markdown_table(rows) == [
+        "| name | of digits | n |",
+        "| --- | ---: | ---: |",
+        r"| a\|b | 12 | 3 |",
+        "| long one | 4 | 567 |",
+    ]
+    from rich.console import Console
+
+    console = Console(width=40, color_system=None)
+    with console.capture() as captured:
+        console.print(terminal_table("T", rows))
+    lines = [line.rstrip() for line in captured.get().splitlines()]
+    assert lines[0].strip() == "T"
+    assert lines[2:] == [
+        "┃ name     ┃ of digits ┃   n ┃",
+        "┡━━━━━━━━━━╇━━━━━━━━━━━╇━━━━━┩",
+        "│ a|b      │        12 │   3 │",
+        "│ long one │         4 │ 567 │",
+        "└──────────┴───────────┴─────┘",
+    ]
+    assert terminal_table("", rows).title is None
+    # where the terminal is narrow, the first column is folded and the figures stay in one piece
+    narrow = Console(width=24, color_system=None)
+    with narrow.capture() as captured:
+        narrow.print(terminal_table("", [["a", "b c"], ["word " * 8, "1 234"]]))
+    assert "1 234" in captured.get()
+    assert max(map(len, captured.get().splitlines())) <= 24
 
 
 def test_long_text_is_cut() -> None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparison import Comparison, compare
+from cnn_experiments.runs.finished import FIGURES
 from cnn_experiments.runs.page import as_html
 from cnn_experiments.runs.tables import as_markdown, print_comparison
 from cnn_experiments.runs.verdicts import holm, mcnemar
@@ -280,6 +282,72 @@ def test_csv_json_and_a_data_frame(tmp_path: Path) -> None:
     assert compare(tmp_path, baseline="init=b").to_pandas()["difference"][0] == pytest.approx(0.07)
     assert comparison.to_markdown() == as_markdown(comparison)
     assert comparison.to_html() == as_html(comparison)
+
+
+def test_everything_that_is_written_by_name(tmp_path: Path) -> None:
+    """All names of JSON and all headings, with values that can be told by hand."""
+    for c3, wrong in (("full", 20), ("partial", 80)):
+        for seed in (1, 2):
+            write_run(tmp_path / f"{c3}{seed}", seed=seed, right=answers(wrong + seed), model__c3=c3)
+    write_run(tmp_path / "other", right=answers(5, images=500), model__c3="other")
+    shutil.copytree(tmp_path / "full1", tmp_path / "twin")
+    write_run(tmp_path / "failed", metrics={"status": "failed", "error": "no room"})
+    comparison = compare(tmp_path)
+    (verdict,) = comparison.judged.verdicts
+
+    content = json.loads(comparison.to_json())
+    assert content["title"] == f"Runs in {tmp_path}"
+    assert list(content["runs"][0]) == [
+        "configuration", "seed", "directory", *FIGURES,
+        "against", "difference", "difference_low", "difference_high", "p", "model.c3",
+    ]  # fmt: skip
+    assert content["verdicts"] == [
+        {
+            "configuration": "lenet5 c3=full",
+            "against": "lenet5 c3=partial",
+            "difference": verdict.luck.value,
+            "difference_low": verdict.low,
+            "difference_high": verdict.high,
+            "p": verdict.p,
+            "p_corrected": verdict.adjusted_p,
+            "is_different": True,
+            "runs": [2, 2],
+            "test_images": 1000,
+            "also_different": [],
+            "sentence": verdict.sentence(),
+        }
+    ]
+    assert content["no_verdict"] == [
+        {"configuration": label, "reason": why} for label, why in comparison.judged.left_out
+    ]
+    assert content["others"] == [{"directory": str(tmp_path / "failed"), "status": "failed", "reason": "no room"}]
+    assert content["copies"] == [{"directory": str(tmp_path / "twin"), "copy_of": str(tmp_path / "full1")}]
+    assert set(content) == {
+        "title", "runs", "verdicts", "effects", "importances", "no_verdict", "warnings", "others", "copies",
+    }  # fmt: skip
+
+    assert comparison.headings() == [
+        "configuration", "seeds", "test accuracy", "validation accuracy", "parameters", "multiply-adds", "images/s",
+        "training", "until 0.9",
+    ]  # fmt: skip
+    heading, row = comparison.verdict_rows()
+    assert heading == ["compared", "with", "difference in points (95 % interval)", "p", "verdict"]
+    assert row == [content["verdicts"][0][name] for name in ("configuration", "against")] + [
+        verdict.interval(), "<0.0001", "better",
+    ]  # fmt: skip
+    assert comparison._repr_html_().startswith(f"<p>Runs in {tmp_path}, the best first</p><div")
+    assert comparison._repr_html_().count("<table>") == 1
+
+
+def test_many_verdicts_are_counted(tmp_path: Path) -> None:
+    for number in range(6):
+        write_run(tmp_path / f"{number}", right=answers(3 * number), model__dropout=number / 10)
+    comparison = compare(tmp_path)
+    assert comparison.verdict_notes(most=3)[3] == "2 more verdicts are in comparison.html"
+    assert len(comparison.verdict_notes(most=3)) == 4
+    assert len(comparison.verdict_notes(most=5)) == 5
+    assert {row[-1] for row in comparison.verdict_rows()[1:]} <= {"better", "can be luck"}
+    assert "can be luck" in comparison.verdict_rows()[1]
 
 
 def test_json_holds_no_infinite_numbers(tmp_path: Path) -> None:
