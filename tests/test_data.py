@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from rich.progress import Progress, TaskID
 
 from cnn_experiments.datamodules import mnist_files
 from cnn_experiments.datamodules.base import PARTS, Part
@@ -327,6 +328,14 @@ class TestCropAndFlip:
         assert {top for top, _, _ in found} == {left for _, left, _ in found} == set(range(5))
         assert {flipped for _, _, flipped in found} == {False, True}
 
+    def test_all_is_computed_where_the_images_are(self) -> None:
+        """As on a GPU, with a generator on the CPU: the device `meta` refuses to compute with what lies elsewhere."""
+        images = torch.empty(4, 1, 8, 8, device="meta")
+        generator = torch.Generator().manual_seed(0)
+        distortion = Distortion(shift=2, scale=0.1, rotation=9, shear=0.1)
+        for changed in (CropAndFlip(2, 0.5)(images, generator), distortion(images, -0.1, generator)):
+            assert (changed.device.type, changed.shape) == ("meta", (4, 1, 8, 8))
+
     def test_the_generator_decides(self) -> None:
         first, second = (CropAndFlip(2, 0.5)(self.IMAGES, torch.Generator().manual_seed(3)) for _ in range(2))
         assert torch.equal(first, second)
@@ -460,6 +469,26 @@ class TestDownloads:
         assert fetch(f"{web.address}/a.bin", self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
         assert web.asked == [("/a.bin", f"bytes={begun}-")]
         assert not list(tmp_path.glob("*.part"))
+
+    @pytest.mark.parametrize("begun", [0, 40_000])
+    def test_how_much_is_left_of_a_download(
+        self, web: Web, tmp_path: Path, begun: int, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        seen = []
+
+        def add_task(bar: Progress, name: str, total: float, completed: int) -> TaskID:
+            seen.append((bar, name, total, completed))
+            return original(bar, name, total=total, completed=completed)
+
+        original = Progress.add_task
+        monkeypatch.setattr(Progress, "add_task", add_task)
+        web.files["/a.bin"] = self.CONTENT
+        if begun:
+            (tmp_path / "a.bin.part").write_bytes(self.CONTENT[:begun])
+        fetch(f"{web.address}/a.bin", self.DIGEST, tmp_path / "a.bin")
+        ((bar, *rest),) = seen
+        assert rest == ["downloading a.bin", len(self.CONTENT), begun]
+        assert bar.tasks[0].finished
 
     def test_a_server_that_cannot_continue(self, tmp_path: Path) -> None:
         (tmp_path / "a.bin.part").write_bytes(self.CONTENT[:40_000])
