@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import io
+import math
 import shutil
 import subprocess
 import tarfile
@@ -538,3 +539,19 @@ class TestDistortion:
             y, x = divmod(int(picture.argmax()), 33)
             assert ((y - 16) ** 2 + (x - 16) ** 2) ** 0.5 == pytest.approx(10, abs=1)
         assert turned.flatten(1).argmax(1).unique().numel() > 8
+
+    def test_it_is_the_product_of_its_parts(self) -> None:
+        """Scaled, sheared, turned and moved: the product of these matrices."""
+        distortion = Distortion(shift=2, scale=0.3, rotation=40, shear=0.5)
+        changed = distortion(self.IMAGES, 0.2, torch.Generator().manual_seed(5))
+        generator = torch.Generator().manual_seed(5)
+        bounds = (math.radians(40), 0.3, 0.3, 0.5, 2 * 2 / 32, 2 * 2 / 32)  # affine_grid's images are 2 wide and high
+        drawn = torch.stack([torch.empty(8).uniform_(-bound, bound, generator=generator) for bound in bounds], 1)
+        moves = []
+        for angle, wider, higher, shear, right, down in drawn.tolist():
+            turn = torch.tensor([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+            shape = torch.tensor([[1, shear], [0, 1]]) @ torch.diag(torch.tensor([1 + wider, 1 + higher]))
+            moves.append(torch.cat([turn @ shape, torch.tensor([[right], [down]])], 1))
+        grid = torch.nn.functional.affine_grid(torch.stack(moves), [8, 1, 32, 32], align_corners=False)
+        expected = torch.nn.functional.grid_sample(self.IMAGES - 0.2, grid, align_corners=False) + 0.2
+        torch.testing.assert_close(changed, expected)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -422,6 +423,43 @@ class TestAugmentation:
         assert not torch.equal(alone.sort(0)[0], self.images(module, 0, epoch=1).sort(0)[0])
         other = data(augmentation=self.EVERYTHING, batch_size=8, seed=7)
         assert not torch.equal(alone, self.images(other, 0, epoch=0))
+
+    def test_each_change_has_the_amount_that_is_set(self) -> None:
+        augmentation = Augmentation(
+            (0.3, 1.0), (0.5, 2.0), flip=0.25, shift=0.1, scale=0.2, rotation=10, colour_jitter=0.3
+        )
+        steps = {type(step).__name__: step.get_transform_init_args() for step in augmentation.pipeline(32).transforms}
+        assert list(steps) == ["Affine", "RandomResizedCrop", "HorizontalFlip", "ColorJitter"]
+        wanted = {
+            "Affine": {
+                "p": 1,
+                "rotate": (-10, 10),
+                "scale": {"x": (0.8, 1.2), "y": (0.8, 1.2)},
+                "translate_percent": {"x": (-0.1, 0.1), "y": (-0.1, 0.1)},
+                "border_mode": cv2.BORDER_REFLECT_101,
+            },
+            "RandomResizedCrop": {
+                "p": 1,
+                "size": (32, 32),
+                "scale": (0.3, 1.0),
+                "ratio": (0.5, 2.0),
+                "interpolation": cv2.INTER_AREA,
+            },
+            "HorizontalFlip": {"p": 0.25},
+            "ColorJitter": {
+                "p": 1,
+                "brightness": (0.7, 1.3),
+                "contrast": (0.7, 1.3),
+                "saturation": (0.7, 1.3),
+                "hue": (0, 0),
+            },
+        }
+        for name, amounts in wanted.items():
+            assert {key: steps[name][key] for key in amounts} == amounts
+        (crop,) = Augmentation(flip=0, lighting=0).pipeline(32).transforms
+        assert (type(crop).__name__, crop.height, crop.width, crop.p) == ("RandomCrop", 32, 32, 1)
+        for only in ({"shift": 0.1}, {"scale": 0.1}, {"rotation": 1}):
+            assert type(Augmentation(**only).pipeline(32).transforms[0]).__name__ == "Affine"
 
     def test_no_two_batches_change_alike(self, data) -> None:
         module = data()
