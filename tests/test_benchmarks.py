@@ -1,0 +1,47 @@
+"""The benchmarks run: once, with tiny settings. What they measure is for an idle machine."""
+
+from pathlib import Path
+
+import pytest
+
+from benchmarks import memory, network_time
+
+pytestmark = pytest.mark.slow
+
+
+def test_the_networks_step_by_step_and_from_the_cache(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    network_time.main(["--side", "96", "--batches", "2", "--rounds", "1", "--steps", "1", "--photographs", "40"])
+    lines = capsys.readouterr().out.splitlines()
+    for name in ("alexnet", "googlenet"):
+        (first,) = (
+            place for place, line in enumerate(lines) if line.startswith(f"{name}, 96×96 pixels, batches of 2, ")
+        )
+        ways = [line.split(":")[0].strip() for line in lines[first + 1 : first + 4]]
+        assert ways == ["ours", "torchvision's", "floor"]
+    assert len([line for line in lines if line.startswith("  from the cache: ")]) == 2
+
+
+def test_a_step_changes_the_weights_of_both_networks_alike() -> None:
+    """The plain loop of torchvision's GoogLeNet trains its auxiliary heads, too."""
+    import torch
+
+    from cnn_experiments.evaluation.hardware import Hardware
+
+    network = network_time.NETWORKS["googlenet"]()
+    before = {name: weight.clone() for name, weight in network.named_parameters()}
+    images, labels = torch.randn(2, 3, 96, 96), torch.tensor([0, 1])
+    network_time.torchvisions_step(network, Hardware("cpu", 1, "32-true"), images, labels)()
+    assert not [name for name, weight in network.named_parameters() if torch.equal(weight, before[name])]
+
+
+def test_memory_by_number_of_photographs(capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["model=alexnet", "model.input_size=64", "model.maps=[8,8,8,8,8]", "model.dense=[8,8]"]
+    peaks = memory.main(
+        [*words, "trainer.limit_train_batches=2", "datamodule.test_size=20", "datamodule.validation_size=20"], (60, 80)
+    )
+    assert list(peaks) == [60, 80]
+    assert all(100 < peak < 4000 for peak in peaks.values())
+    assert "MiB for 20 photographs more (target: under 200)" in capfd.readouterr().out
