@@ -5,6 +5,7 @@
 It runs in an empty folder. The twin gets the cells of code, too: edit those in the English one alone.
 """
 
+import re
 import sys
 import tempfile
 from pathlib import Path
@@ -19,10 +20,15 @@ def main(english: Path) -> None:
         sys.exit(f"{english}: its twin has other cells")
     with tempfile.TemporaryDirectory() as folder:
         place = {"metadata": {"path": folder}}
-        NotebookClient(notebook, timeout=None, record_timing=False, kernel_name="python3", resources=place).execute()
+        client = NotebookClient(notebook, timeout=None, record_timing=False, kernel_name="python3", resources=place)
+        client.coalesce_streams = True  # of a line that is drawn anew where it stands, the last state
+        client.execute()
     notebook.metadata = twin.metadata  # without the versions of this machine
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "code":
+            for output in cell.outputs:
+                if output.output_type == "stream":
+                    output.text = re.sub(r"\s*\n\s*\n|[ \t]+\n", "\n", output.text)  # where a progress line was
             twin.cells[number] = cell
     for content, file in ((notebook, english), (twin, english.with_suffix(".ko.ipynb"))):
         nbformat.write(content, file)
