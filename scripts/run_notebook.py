@@ -28,7 +28,7 @@ def main(english: Path) -> None:
         if cell.cell_type == "code":
             for output in cell.outputs:
                 if output.output_type == "stream":
-                    output.text = re.sub(r"\s*\n\s*\n|[ \t]+\n", "\n", output.text)  # where a progress line was
+                    output.text = re.sub(r"[^\n]*\r", "", output.text)  # what was drawn over
             twin.cells[number] = cell
     for content, file in ((notebook, english), (twin, english.with_suffix(".ko.ipynb"))):
         nbformat.write(content, file)

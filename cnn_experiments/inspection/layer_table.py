@@ -132,7 +132,7 @@ class LayerTable:
 
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None)
+        console = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None, force_jupyter=False)
         with console.capture() as capture:
             console.print(self.rich_table())
         return capture.get().rstrip()

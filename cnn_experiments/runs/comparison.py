@@ -289,7 +289,7 @@ class Comparison:
         """The table as the terminal shows it, then the notes."""
         from rich.console import Console
 
-        console = Console(width=150, color_system=None)
+        console = Console(width=150, color_system=None, force_jupyter=False)  # in a notebook too, it is text
         with console.capture() as captured:
             for title, rows in self.tables():
                 console.print(terminal_table(title, rows))
