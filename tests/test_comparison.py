@@ -159,11 +159,13 @@ RECORDED = {
 }
 
 
-def test_a_title_names_few_folders(tmp_path: Path) -> None:
+def test_a_title_names_few_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for seed in range(4):
         write_run(tmp_path / "runs" / str(seed), seed=seed)
     assert compare(tmp_path / "runs").title == f"Runs in {tmp_path / 'runs'}"
     assert compare(f"{tmp_path}/runs/*").title == f"Runs in 4 folders in {tmp_path / 'runs'}"
+    monkeypatch.chdir(tmp_path)
+    assert compare("runs/*").title == "Runs in 4 folders in runs"
 
 
 def test_a_key_that_older_runs_lack_makes_no_other_configuration(tmp_path: Path) -> None:

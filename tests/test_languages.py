@@ -1,5 +1,6 @@
 """Each page in English has a Korean twin, which says the same: commands, code, figures, pictures and sections."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,16 +10,21 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-ENGLISH = [ROOT / "README.md", *sorted(page for page in ROOT.glob("docs/**/*.md") if not page.name.endswith(".ko.md"))]
-PAIRS = [(str(page.relative_to(ROOT)), str(page.with_suffix(".ko.md").relative_to(ROOT))) for page in ENGLISH]
+WRITTEN = [ROOT / "README.md", *sorted([*ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/*.ipynb")])]
+ENGLISH = [page.relative_to(ROOT) for page in WRITTEN if not page.stem.endswith(".ko")]
+PAIRS = [(str(page), str(page.with_suffix(f".ko{page.suffix}"))) for page in ENGLISH]
 FENCE = re.compile(r"^ *```([^\n`]*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"\d(?:[\d,.]*\d)?")
 PAIR = pytest.mark.parametrize(("english", "korean"), PAIRS)
 
 
 def text(page: str) -> str:
-    """What a page says."""
-    return (ROOT / page).read_text(encoding="utf-8")
+    """What a page says; a notebook without what its cells printed."""
+    content = (ROOT / page).read_text(encoding="utf-8")
+    if not page.endswith(".ipynb"):
+        return content
+    cells = [(cell["cell_type"], "".join(cell["source"])) for cell in json.loads(content)["cells"]]
+    return "\n\n".join(f"```python\n{source}\n```" if kind == "code" else source for kind, source in cells)
 
 
 def prose(page: str) -> str:
@@ -81,8 +87,9 @@ def test_the_languages_lead_to_each_other_and_korean_pages_to_korean_ones(englis
     assert text(english).splitlines()[2].split(" · ")[0] == f"[한국어]({Path(korean).name})"
     assert text(korean).splitlines()[2].split(" · ")[0] == f"[English]({Path(english).name})"
     for link in re.findall(r"\]\(([^)#\s]+)", text(korean))[1:]:
-        if link.endswith(".md") and not link.endswith(".ko.md"):
-            assert not (ROOT / Path(korean).parent / link).with_suffix(".ko.md").exists(), link
+        page = ROOT / Path(korean).parent / link
+        if page.suffix in (".md", ".ipynb") and not page.stem.endswith(".ko"):
+            assert not page.with_suffix(f".ko{page.suffix}").exists(), link
 
 
 def test_the_glossary_has_the_same_terms_in_both_languages_and_names_what_exists() -> None:

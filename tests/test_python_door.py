@@ -335,4 +335,4 @@ def test_comparison_from_python(folder: Path) -> None:
     assert "2" in comparison._repr_html_()
     frame = comparison.to_pandas()
     assert frame.shape[0] >= 1
-    assert "lenet5" in str(comparison)
+    assert "lenet5" in str(comparison) == repr(comparison)

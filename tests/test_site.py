@@ -79,7 +79,8 @@ def test_the_site_is_whole_and_asks_no_other_address_for_anything(site: Path) ->
             assert re.match(r"\w+:", link) or (page.parent / link).exists(), (page, link)
     for style in site.rglob("*.css"):
         assert not re.search(r"(?:url\(|@import)\s*[\"']?(?:https?:)?//", style.read_text(encoding="utf-8")), style
-    assert not list(site.rglob("_downloads/**/*.md"))  # a page that should have been linked as one
+    for kind in ("md", "ipynb"):
+        assert not list(site.rglob(f"_downloads/**/*.{kind}"))  # a page that should have been linked as one
 
     formulas = pages[site / "docs" / "formulas.html"]
     assert formulas.count("<math ") == 3

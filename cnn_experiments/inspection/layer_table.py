@@ -90,11 +90,11 @@ class Row:
         return [*texts, *(f"{count:,}" for count in counts)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LayerTable:
     """A network's layers in order, the input first, and what the whole network costs for one image.
 
-    Printed, it is a table of text; a notebook shows it as a table, too.
+    It shows itself as a table: of text, and in a notebook as one of HTML.
 
     Args:
         rows: the layers.
@@ -127,12 +127,12 @@ class LayerTable:
             table.add_row("  " * row.depth + name, *cells)
         return table
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         import io
 
         from rich.console import Console
 
-        console = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None)
+        console = Console(file=io.StringIO(), width=TEXT_WIDTH, color_system=None, force_jupyter=False)
         with console.capture() as capture:
             console.print(self.rich_table())
         return capture.get().rstrip()

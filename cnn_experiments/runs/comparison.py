@@ -13,6 +13,7 @@ from typing import Any
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparable import incomparable
 from cnn_experiments.runs.configuration import Configuration, differing_keys, grouped
+from cnn_experiments.runs.directory import shown
 from cnn_experiments.runs.effects import HEADING as EFFECT_HEADING
 from cnn_experiments.runs.effects import Effect, effects_of
 from cnn_experiments.runs.finished import FIGURES, FinishedRun, read_run, run_directories
@@ -46,9 +47,9 @@ MOST_NAMED = 3  # folders that a title names
 LONGEST_REASON = 1000  # characters
 
 
-@dataclass
+@dataclass(repr=False)
 class Comparison:
-    """Runs side by side. A notebook shows it as a table, `print` as text.
+    """Runs side by side. A notebook shows it as a table, everything else as text.
 
     Args:
         paths: the folders in which the runs were found.
@@ -89,7 +90,7 @@ class Comparison:
         if len(self.paths) <= MOST_NAMED:
             return f"Runs in {', '.join(map(str, self.paths))}"
         place = os.path.commonpath([path.absolute() for path in self.paths])
-        return f"Runs in {len(self.paths)} folders in {place}"
+        return f"Runs in {len(self.paths)} folders in {shown(Path(place))}"
 
     def headings(self) -> list[str]:
         """The headings of the table."""
@@ -284,11 +285,11 @@ class Comparison:
 
         return as_html(self)
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         """The table as the terminal shows it, then the notes."""
         from rich.console import Console
 
-        console = Console(width=150, color_system=None)
+        console = Console(width=150, color_system=None, force_jupyter=False)  # in a notebook too, it is text
         with console.capture() as captured:
             for title, rows in self.tables():
                 console.print(terminal_table(title, rows))

@@ -17,15 +17,17 @@ KOREAN = tags.has("ko")  # type: ignore[name-defined]  # noqa: F821    # Sphinx 
 
 def pages() -> list[str]:
     """The pages of this language, and those that exist in English alone."""
-    english = {page for page in [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")] if not page.name.endswith(".ko.md")}
-    korean = {page: page.with_suffix(".ko.md") for page in english if page.with_suffix(".ko.md").exists()}
+    found = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("docs/*.ipynb")]
+    english = {page for page in found if not page.stem.endswith(".ko")}
+    korean = {page: twin for page in english if (twin := page.with_suffix(f".ko{page.suffix}")).exists()}
     return sorted(str((korean.get(page, page) if KOREAN else page).relative_to(ROOT)) for page in english)
 
 
 project = "cnn_experiments"
 html_title = project
 language = "ko" if KOREAN else "en"
-extensions = ["myst_parser"]
+extensions = ["myst_nb"]
+nb_execution_mode = "off"  # a notebook shows what is stored in it
 include_patterns = pages()
 # Everything else is not even looked through: .venv, data and outputs may be large.
 exclude_patterns = [path.name for path in ROOT.iterdir() if path.name != "docs" and path.suffix != ".md"]
@@ -53,17 +55,18 @@ html_use_index = False
 html_show_copyright = False
 
 # The order of the sidebar; what is not named follows, by name.
-ORDER = ["explore", "lenet5", "alexnet", "googlenet", "claims", "results", "your_own"]
+ORDER = ["first_hour", "explore", "lenet5", "alexnet", "googlenet", "claims", "results", "your_own"]
 
 
 def read_source(app: Sphinx, name: str, content: list[str]) -> None:
     """Leave out the link to the other language, for which the site has a switch, and name the pages for the sidebar."""
-    content[0] = re.sub(r"^\[(한국어|English)\]\([\w.]+\)( · |\n)", "", content[0], count=1, flags=re.MULTILINE)
+    other_language = r'^( *")?\[(?:한국어|English)\]\([\w.]+\)(?: · |\n)'  # in a notebook, between quotation marks
+    content[0] = re.sub(other_language, r"\1", content[0], count=1, flags=re.MULTILINE)
     if KOREAN and not name.endswith(".ko"):  # a page in English alone; what it links to may be there in Korean
         folder = Path(app.srcdir, name).parent
         content[0] = re.sub(
-            r"\]\(([\w./]+)\.md\b",
-            lambda link: f"]({link[1]}.ko.md" if (folder / f"{link[1]}.ko.md").exists() else link[0],
+            r"\]\(([\w./]+)\.(md|ipynb)\b",
+            lambda link: f"]({link[1]}.ko.{link[2]}" if (folder / f"{link[1]}.ko.{link[2]}").exists() else link[0],
             content[0],
         )
     if name == root_doc:
@@ -75,7 +78,7 @@ def read_source(app: Sphinx, name: str, content: list[str]) -> None:
 def name_of_other(app: Sphinx, name: str, template: str, context: dict[str, Any], _: Any) -> None:
     """Tell the language switch where the same page in the other language is."""
     stem = name.removesuffix(".ko")
-    translated = (ROOT / f"{stem}.ko.md").exists()
+    translated = any((ROOT / f"{stem}.ko.{kind}").exists() for kind in ("md", "ipynb"))
     other = stem if KOREAN or not translated else f"{stem}.ko"
     up = "../" * name.count("/")
     context["other_language"] = f"{up}../{other}.html" if KOREAN else f"{up}ko/{other}.html"
