@@ -53,8 +53,8 @@ RUNS = Path("outputs") / "why_51"
 ARTICLES_PASSES = 300 * 1600  # epochs, times training photographs
 # Words that are filled in, by language.
 WORDS = {
-    "en": {"better": "better", "worse": "worse", "same": "no difference seen", "yes": "yes", "no": "no"},
-    "ko": {"better": "더 좋음", "worse": "더 나쁨", "same": "차이가 보이지 않음", "yes": "예", "no": "아니요"},
+    "en": {"better": "better", "worse": "worse", "same": "cannot be told apart", "yes": "yes", "no": "no"},
+    "ko": {"better": "더 좋음", "worse": "더 나쁨", "same": "구별되지 않음", "yes": "예", "no": "아니요"},
 }
 PAGES = {"en": "why_51.md", "ko": "why_51.ko.md"}
 
@@ -229,7 +229,6 @@ def of_arms(claim: Claim, root: Path, predictions: Mapping[str, str]) -> tuple[F
     found["runs"] = str(sum(len(one.runs) for one in arms.values()))
     found["seeds"] = str(len(claim.seeds))
     found["test_images"] = f"{next(iter(verdicts.values())).images:,}"
-    found["threads"] = "1"
     return found, words
 
 
@@ -282,8 +281,7 @@ def size_of_the_articles(claim: Claim, root: Path, multiply_adds: int) -> Figure
     (configuration,) = compare(claim.folder(claim.better, root)).configurations
     metrics = configuration.runs[0].metrics
     seconds = configuration.mean("train_seconds") or 0.0
-    images_per_second = configuration.mean("images_per_second") or 0.0
-    passes = seconds * images_per_second
+    passes = configuration.settings["datamodule.limit"] * configuration.settings["trainer.max_epochs"]
     hours = seconds * (ARTICLES_PASSES / passes) * (multiply_adds / metrics["multiply_adds"]) / 3600
     return {
         "passes": f"{passes:,.0f}",

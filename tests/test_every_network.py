@@ -51,9 +51,7 @@ class Built(NamedTuple):
 
 
 @pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow] * name.endswith("_article")) for name in names_of_networks()
-    ]
+    params=[pytest.param(name, marks=[pytest.mark.slow] * name.endswith("_article")) for name in names_of_networks()]
 )
 def name(request: pytest.FixtureRequest) -> str:
     return request.param
