@@ -1,4 +1,4 @@
-"""What every network has to do, whatever its name: all of conf/model, and those that only presets have."""
+"""What every network has to do, whatever its name: all of conf/model."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-import yaml
 from torch import Tensor, nn
 
 from cnn_experiments.inspection.export import TOLERANCE, export_onnx
@@ -20,25 +19,19 @@ from cnn_experiments.settings.classes import CONFIG_DIRECTORY
 
 
 def names_of_networks() -> list[str]:
-    """The words that choose each network: ``model=lenet5`` …, and presets whose network is not in conf/model."""
-    models = [f"model={file.stem}" for file in sorted((CONFIG_DIRECTORY / "model").glob("*.yaml"))]
-    presets = []
-    for file in sorted((CONFIG_DIRECTORY / "experiment").glob("*.yaml")):
-        preset = yaml.safe_load(file.read_text(encoding="utf-8"))
-        if "_target_" in preset.get("model", {}):
-            presets.append(f"experiment={file.stem}")
-    return [*models, *presets]
+    """The words that choose each network: ``model=lenet5`` …"""
+    return [f"model={file.stem}" for file in sorted((CONFIG_DIRECTORY / "model").glob("*.yaml"))]
 
 
 # Settings with which the larger networks take seconds. A network without an entry is tested as it is.
 SMALL = {
     "model=alexnet": ("model.input_size=96", "model.maps=[16,16,16,16,16]", "model.dense=[32,32]"),
     "model=googlenet": ("model.input_size=96",),
-    "experiment=alexnet_article": ("model.input_size=96", "model.maps=[16,16,16,16,16]", "model.dense=[32,32]"),
-    "experiment=googlenet_article": ("model.input_size=96",),
+    "model=alexnet_article": ("model.input_size=96", "model.maps=[16,16,16,16,16]", "model.dense=[32,32]"),
+    "model=googlenet_article": ("model.input_size=96",),
 }
 # What cannot learn as it is: with the article's weights, scores start in the thousands.
-TRAINABLE = dict.fromkeys(("experiment=alexnet_article", "experiment=googlenet_article"), ("model.init=he",))
+TRAINABLE = dict.fromkeys(("model=alexnet_article", "model=googlenet_article"), ("model.init=he",))
 
 
 class Built(NamedTuple):
@@ -58,9 +51,7 @@ class Built(NamedTuple):
 
 
 @pytest.fixture(
-    params=[
-        pytest.param(name, marks=[pytest.mark.slow] * name.startswith("experiment=")) for name in names_of_networks()
-    ]
+    params=[pytest.param(name, marks=[pytest.mark.slow] * name.endswith("_article")) for name in names_of_networks()]
 )
 def name(request: pytest.FixtureRequest) -> str:
     return request.param

@@ -194,3 +194,10 @@ def test_a_config_without_a_part(settings: Callable) -> None:
     for part in ("model", "datamodule", "trainer", "logging"):
         with pytest.raises(UserError, match=f"^{part}: this part of the config is missing"):
             read_settings({key: value for key, value in config.items() if key != part}, KnownClasses([]))
+
+
+def test_every_preset_is_accepted(settings: Callable[..., Settings]) -> None:
+    presets = sorted(file.stem for file in (CONFIG_DIRECTORY / "experiment").glob("*.yaml"))
+    assert "alexnet_article" in presets
+    for preset in presets:
+        assert settings(f"experiment={preset}").model.network is not None, preset
