@@ -48,6 +48,7 @@ docs: .venv/ready           ## build the site, in both languages, into site/
 	rm -rf site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -d .doctrees/en -c docs/site . site
 	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -E -d .doctrees/ko -c docs/site -t ko . site/ko
+	rm -rf jupyter_execute site/jupyter_execute    # pictures of the notebook, which are in the site already
 	@echo "The site is in site/index.html"
 
 # uv installs the locked versions; where it is missing, pip puts it into .uv, beside everything else.
@@ -64,4 +65,4 @@ lock:                       ## choose new versions of everything
 		--all-extras pyproject.toml -o requirements.lock
 
 clean:                      ## remove what setup made; data and outputs stay
-	rm -rf .venv .uv .tox mutants site .doctrees
+	rm -rf .venv .uv .tox mutants site .doctrees jupyter_execute
