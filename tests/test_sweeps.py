@@ -186,7 +186,12 @@ def test_a_search_survives_an_interruption(run_command, digits: Path, tmp_path: 
 
 @pytest.mark.parametrize(
     ("setting", "extra"),
-    [("launcher=local_parallel", "parallel"), ("launcher=slurm", "slurm"), ("sweeper=optuna", "optuna")],
+    [
+        ("launcher=local_parallel", "parallel"),
+        ("launcher=slurm", "slurm"),
+        ("launcher=ray", "ray"),
+        ("sweeper=optuna", "optuna"),
+    ],
 )
 def test_a_missing_extra_is_named(run_command, tmp_path: Path, monkeypatch, setting: str, extra: str) -> None:
     from hydra.core.config_store import ConfigStore

@@ -40,6 +40,7 @@ EXTRA_OF_PLUGIN = {
     "joblib": "parallel",
     "submitit_slurm": "slurm",
     "submitit_local": "slurm",
+    "ray": "ray",
     "optuna": "optuna",
     "tpe": "optuna",
 }

@@ -5,7 +5,7 @@ import math
 import shlex
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,20 +26,25 @@ from cnn_experiments.runs.formats import duration
 from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, write_record
 
 log = logging.getLogger(__name__)
-_claims = ExitStack()
+_until_end = ExitStack()
 
 
 @contextmanager
-def claims_released() -> Iterator[None]:
-    """Release at the end of a command what it has claimed: the folder of its run or sweep."""
-    with _claims:
+def released_at_end() -> Iterator[None]:
+    """Release at the end of a command what it has claimed or started: the folder of its run or sweep, or Ray."""
+    with _until_end:
         yield
+
+
+def at_end(function: Callable[[], Any]) -> None:
+    """Call a function when the command ends, however it ends."""
+    _until_end.callback(function)
 
 
 def claim(folder: AbstractContextManager[None]) -> None:
     """Keep other processes out of a folder until the end of the command, or end the command if one is there."""
     try:
-        _claims.enter_context(folder)
+        _until_end.enter_context(folder)
     except ExperimentError as error:  # Hydra would only warn of what a callback raises
         fail(str(error), 2 if isinstance(error, UserError) else 1)
 

@@ -19,7 +19,7 @@ from cnn_experiments.commands.hydra_command import (
     resumed_settings,
     typed_words,
 )
-from cnn_experiments.commands.sweep import claims_released
+from cnn_experiments.commands.sweep import released_at_end
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
@@ -50,7 +50,7 @@ def checked_resume(words: list[str]) -> list[str]:
     return words_of_resumed_sweep(folder, [word for word in words if word != f"resume={folder}"])
 
 
-@claims_released()
+@released_at_end()
 @command("train", checked_resume, announcement="loading PyTorch and Lightning …")
 def main(config: DictConfig) -> float | None:
     """Train as the config says, in the directory that Hydra created."""
