@@ -38,7 +38,7 @@ class SharedSearch(Sweeper):
     """``sweeper=optuna``: Hydra's sweeper for Optuna, whose search any number of processes can take part in."""
 
     def __init__(self, **settings: Any) -> None:
-        from cnn_experiments.commands.search import Search
+        from cnn_experiments.commands.shared_search import Search
 
         self.search = Search(**settings)
 

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -14,7 +15,9 @@ import yaml
 from tests.test_runs import assert_same_weights
 from tests.test_sweeps import PHOTOGRAPHS, folder_of_photographs, statuses
 
-pytest.importorskip("ray", reason="the extra ray is not installed")
+pytestmark = pytest.mark.skipif(
+    not find_spec("ray"), reason="the extra ray is not installed"
+)  # imported, it reads settings
 
 
 @pytest.fixture

@@ -57,19 +57,16 @@ def test_a_record_is_kept(tmp_path: Path) -> None:
     assert read_record(tmp_path).task == ["seed=1"]
 
 
-def test_a_search_makes_the_trials_that_it_lacks(tmp_path: Path) -> None:
+def test_a_search_keeps_the_number_of_its_trials(tmp_path: Path) -> None:
     write_record(tmp_path, ["seed=1"], ["hydra.sweeper.n_trials=5"], {"trials": 5, "seed": 10})
     finish(tmp_path, "0")
     finish(tmp_path, "1")
     finish(tmp_path, "2", json.dumps({"status": "interrupted"}))
     finish(tmp_path, "3", "[")
     words = words_of_resumed_sweep(tmp_path, [])
-    assert words[-2:] == ["hydra.sweeper.n_trials=3", "hydra.sweeper.sampler.seed=12"]
+    assert words[-2:] == ["hydra.sweeper.n_trials=5", "hydra.sweeper.sampler.seed=12"]
     more = words_of_resumed_sweep(tmp_path, ["hydra.sweeper.n_trials=20"])
     assert [word for word in more if "n_trials" in word] == ["hydra.sweeper.n_trials=20"]
-    for number in range(4, 9):
-        finish(tmp_path, str(number))
-    assert "hydra.sweeper.n_trials=0" in words_of_resumed_sweep(tmp_path, [])
 
 
 def test_a_search_without_a_seed(tmp_path: Path) -> None:

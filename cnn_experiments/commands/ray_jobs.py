@@ -23,15 +23,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# What Ray reads when it is imported. It would report its use to its makers, leave out lines that several jobs print, and
-# colour lines in files too. Its ports are open to all machines that reach this one, so that nothing may come in without
-# the token in ~/.ray; a cluster that was started without one is used with RAY_AUTH_MODE=disabled.
-DEFAULTS = {
-    "RAY_USAGE_STATS_ENABLED": "0",
-    "RAY_DEDUP_LOGS": "0",
-    "RAY_COLOR_PREFIX": "0",
-    "RAY_AUTH_MODE": "token",
-}
+# What Ray reads from the environment. Unless told, it reports its use to its makers, leaves out lines that several jobs
+# print, and colours lines in files too.
+DEFAULTS = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_DEDUP_LOGS": "0", "RAY_COLOR_PREFIX": "0"}
 OBJECT_STORE = 80 * 2**20  # bytes, about the least that Ray accepts: jobs exchange files, not objects
 PASSED_ON = ("CNN_EXPERIMENTS_DATA", "DOGS_VS_CATS")  # variables of this process that say where its data are
 SECONDS_TO_STOP = 30.0  # for the jobs to record that they were interrupted
@@ -87,7 +81,7 @@ def connect(launcher: "RayLauncher") -> None:
     import ray
 
     at_end(ray.shutdown)
-    quiet = {"configure_logging": False, "logging_level": logging.WARNING}
+    quiet = {"configure_logging": False, "logging_level": logging.ERROR}
     if launcher.address is None:
         ray.init(address="local", include_dashboard=False, object_store_memory=OBJECT_STORE, **quiet)
         for key, needed, kind in (

@@ -16,14 +16,21 @@ from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, read_write
 
 from cnn_experiments.commands.hydra_command import fail
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs.claim import claimed, locked
+from cnn_experiments.runs.claim import FolderInUseError, claimed, locked
 from cnn_experiments.runs.directory import RunDirectory, is_first_process, shown
 from cnn_experiments.runs.formats import duration
-from cnn_experiments.runs.sweep import RECORD, is_complete, number_completed, write_record
+from cnn_experiments.runs.sweep import (
+    RECORD,
+    is_complete,
+    is_setting_of_jobs,
+    number_completed,
+    read_record,
+    write_record,
+)
 
 log = logging.getLogger(__name__)
 _until_end = ExitStack()
@@ -56,6 +63,42 @@ class Claim(Callback):
         claim(claimed(RunDirectory(Path(config.resume or config.hydra.run.dir))))
 
 
+@contextmanager
+def shared_search(folder: Path, config: DictConfig) -> Iterator[None]:
+    """The right to take part in a search in a folder, which others may do at the same time.
+
+    The first one holds the folder, as other sweeps do. The sampler of any other is not given the seed, with which it
+    would draw the same trials.
+
+    Raises:
+        UserError: another search is there; or a sweep of another kind runs there.
+    """
+    if (folder / RECORD).exists():
+        refuse_another_search(folder, config.hydra.overrides.task)
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder))
+        except FolderInUseError:
+            if not (folder / RECORD).exists():
+                raise
+            with read_write(config.hydra):
+                config.hydra.sweeper.sampler.seed = None
+            log.info("%s: another process makes trials of this search too", shown(folder))
+        yield
+
+
+def refuse_another_search(folder: Path, words: Iterable[str]) -> None:
+    """Raise a UserError if a folder holds a sweep that was begun with other settings."""
+    record = read_record(folder)
+    kept = {word for word in record.task if is_setting_of_jobs(word)}
+    typed = {word for word in words if is_setting_of_jobs(word)}
+    if kept != typed or not record.search:
+        raise UserError(
+            f"hydra.sweep.dir={shown(folder)}: another sweep is there already. To take part in it: cnn-train "
+            f"resume={shown(folder)}; or choose another folder"
+        )
+
+
 def folder_of_jobs(folder: Path) -> Path:
     """The folder in which TensorBoard names the runs of a sweep by what was swept alone, if one holds them all."""
     from cnn_experiments.runs.finished import run_directories
@@ -84,28 +127,29 @@ class Sweep(Callback):
 
     def on_multirun_start(self, config: DictConfig, **settings: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        claim(locked(folder))
+        overrides, sweeper = config.hydra.overrides, config.hydra.sweeper
+        can_be_shared = "n_trials" in sweeper and "seed" in sweeper.sampler
+        claim(shared_search(folder, config) if can_be_shared else locked(folder))
         self.jobs = number_of_jobs(config)
-        words = parsed(config.hydra.overrides.task)
+        words = parsed(overrides.task)
         self.fixed = {word.get_key_element() for word in words if not word.is_sweep_override()}
-        # A search that is resumed makes the trials that it lacks; other sweeps pass over the jobs that are complete.
-        self.to_do = (self.jobs or 0) - (0 if "n_trials" in config.hydra.sweeper else number_completed(folder))
+        self.to_do = (self.jobs or 0) - number_completed(folder)
         if not (folder / RECORD).exists():
             search = None
-            if "n_trials" in config.hydra.sweeper:
-                search = {"trials": config.hydra.sweeper.n_trials, "seed": config.hydra.sweeper.sampler.seed}
-            overrides = config.hydra.overrides
+            if "n_trials" in sweeper:
+                search = {"trials": sweeper.n_trials, "seed": sweeper.sampler.get("seed")}
             write_record(folder, list(overrides.task), list(overrides.hydra), search)
 
     def on_job_start(self, config: DictConfig, **settings: Any) -> None:
         if config.hydra.mode != RunMode.MULTIRUN or not is_first_process():
             return
-        of_all = f" of {self.jobs}" if self.jobs else ""
+        number = config.hydra.job.num + 1
+        of_all = f" of {self.jobs}" if self.jobs and number <= self.jobs else ""  # a search replaces failed trials
         swept = ", ".join(word for word in config.hydra.overrides.task if word.partition("=")[0] not in self.fixed)
         time_left = ""
         if self.seconds and self.jobs:
             time_left = f"; about {duration(self.to_do * sum(self.seconds) / len(self.seconds))} left for the sweep"
-        log.info("job %d%s%s%s", config.hydra.job.num + 1, of_all, f": {swept}" if swept else "", time_left)
+        log.info("job %d%s%s%s", number, of_all, f": {swept}" if swept else "", time_left)
         self._since, self._is_new = time.monotonic(), not is_complete(Path(config.hydra.runtime.output_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **settings: Any) -> None:

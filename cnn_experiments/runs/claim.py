@@ -14,6 +14,10 @@ from cnn_experiments.runs.files import FULL, cannot_write, refuse_links
 LOCK = ".lock"
 
 
+class FolderInUseError(UserError):
+    """Another process holds a folder."""
+
+
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Keep other processes out of a folder, which is created if need be.
@@ -21,7 +25,8 @@ def locked(folder: Path) -> Iterator[None]:
     The lock ends with the process that holds it, however that ends. Processes forked from it do not hold it.
 
     Raises:
-        UserError: another process holds the folder, or it cannot be written. Nothing has been written.
+        FolderInUseError: another process holds the folder. Nothing has been written.
+        UserError: it cannot be written.
         ExperimentError: the disk is full.
     """
     file = folder / LOCK
@@ -34,7 +39,7 @@ def locked(folder: Path) -> Iterator[None]:
         refuse_links(folder, [file])
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(
+        raise FolderInUseError(
             f"{shown(folder)}: another process is training in this folder. Wait until it has ended, or choose another "
             "folder"
         ) from None

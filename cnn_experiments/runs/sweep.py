@@ -98,8 +98,8 @@ def _words(file: Path, words: Any) -> list[str]:
 def words_of_resumed_sweep(folder: str | Path, typed: Sequence[str]) -> list[str]:
     """The command line that resumes a sweep in its folder.
 
-    Each job finds its own folder again: completed jobs are left as they are, the others are resumed. A search makes as
-    many new trials as it lacks, and its sampler knows the completed ones.
+    Each job finds its own folder again: completed jobs are left as they are, the others are resumed. A search makes the
+    trials that it lacks, and its sampler knows the completed ones.
 
     Args:
         folder: the folder of the sweep, as the user gave it.
@@ -192,15 +192,14 @@ def _check_typed_again(record: Record, typed: Sequence[str], folder: str | Path)
 
 
 def _words_of_hydra(folder: str | Path, record: Record, typed: Sequence[str]) -> list[str]:
-    """Words for the sweep's folder and, for a search, for the trials that it lacks and a new seed of its sampler."""
+    """Words for the sweep's folder and, for a search, for the number of its trials and a new seed of its sampler."""
     # In Hydra's quotes, backslashes are doubled only where a quote follows.
     quoted = re.sub(r"(\\*)('|$)", lambda found: found[1] * 2 + ("\\'" if found[2] else ""), str(folder))
     words = [f"hydra.sweep.dir='{quoted}'"]
-    completed = number_completed(Path(folder))
     if "trials" in record.search:
-        words.append(f"hydra.sweeper.n_trials={max(0, record.search['trials'] - completed)}")
+        words.append(f"hydra.sweeper.n_trials={record.search['trials']}")
     if "seed" in record.search:
-        words.append(f"hydra.sweeper.sampler.seed={record.search['seed'] + completed}")
+        words.append(f"hydra.sweeper.sampler.seed={record.search['seed'] + number_completed(Path(folder))}")
     chosen = {_key(word) for word in typed}
     return [word for word in words if _key(word) not in chosen]
 
@@ -217,6 +216,11 @@ def is_complete(directory: Path) -> bool:
     return False
 
 
+def is_setting_of_jobs(word: str) -> bool:
+    """Whether a word sets what the jobs of a sweep compute, not where, or whose classes they may use."""
+    return _key(word) not in (*MACHINE_KEYS, TRUST)
+
+
 def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> str:
     """A folder name for a job of a sweep: its number and what was swept, in characters that need no quoting.
 
@@ -229,7 +233,7 @@ def name_of_job(number: int, folder: str | Path, overrides: Iterable[str]) -> st
         overrides: all words that are set for this job; those that were typed in the same form were not swept.
     """
     typed = read_record(folder).task
-    swept = [word for word in overrides if word not in typed and _key(word) not in (*MACHINE_KEYS, TRUST)]
+    swept = [word for word in overrides if word not in typed and is_setting_of_jobs(word)]
     long = _as_file_name(number, swept)
     if any(Path(folder).glob(f"*/{long}/config.yaml")):
         return long
