@@ -44,7 +44,8 @@ def launch(launcher: "RayLauncher", job_overrides: Sequence[Sequence[str]], init
     Raises:
         UserError: there is no cluster at the address, or this machine has too little for a job.
     """
-    os.environ.update({name: value for name, value in DEFAULTS.items() if name not in os.environ})
+    defaults = DEFAULTS | ({"RAY_AUTH_MODE": "token"} if launcher.address and has_token() else {})
+    os.environ.update({name: value for name, value in defaults.items() if name not in os.environ})
     import ray
 
     setup_globals()
@@ -76,6 +77,12 @@ def launch(launcher: "RayLauncher", job_overrides: Sequence[Sequence[str]], init
     return outcomes
 
 
+def has_token() -> bool:
+    """Whether there is a token to show to a cluster. A Ray of this machine's own makes one where there is none."""
+    given = any(name in os.environ for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return given or (Path.home() / ".ray" / "auth_token").is_file()
+
+
 def connect(launcher: "RayLauncher") -> None:
     """Connect to the cluster at the launcher's address, or start Ray on this machine, until the command ends."""
     import ray
@@ -97,9 +104,10 @@ def connect(launcher: "RayLauncher") -> None:
     try:
         ray.init(address=launcher.address, **quiet)
     except (ConnectionError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        reason = str(error).partition("\n")[0]
         raise UserError(
-            f"hydra.launcher.address={launcher.address}: there is no Ray cluster to connect to "
-            f"({str(error).partition(chr(10))[0]}). Start one with ray start --head, or leave the address out"
+            f"hydra.launcher.address={launcher.address}: no Ray cluster can be reached there with the token of this "
+            f"machine, ~/.ray/auth_token ({reason}). Start one with ray start --head, or leave the address out"
         ) from error
 
 
