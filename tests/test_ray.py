@@ -1,6 +1,8 @@
 """launcher=ray: jobs on a Ray that is started for them, lost and resumed."""
 
 import signal
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -102,3 +104,13 @@ def test_rays_settings_reach_its_launcher(run_command) -> None:
     assert {key: value for key, value in launcher.items() if key != "_target_"} == {
         "address": "auto", "cpus_per_job": 1, "gpus_per_job": None, "max_retries": 3,
     }  # fmt: skip
+
+
+def test_only_a_sweep_that_needs_them_imports_ray_and_optuna() -> None:
+    code = (
+        "import sys; from cnn_experiments.commands.train import main; sys.argv[1:] = ['--cfg', 'hydra']; main(); "
+        "assert 'hydra_plugins.hydra_cnn_experiments' in sys.modules; "
+        "sys.exit(' '.join({'ray', 'optuna', 'torch'} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
