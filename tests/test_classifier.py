@@ -274,8 +274,9 @@ class TestParts:
             parts.append(part)
             return images + 1
 
-        data = LightningData(SimpleNamespace(network_input=network_input))
-        data.trainer = None if training is None else SimpleNamespace(training=training)
+        settings = SimpleNamespace(training_image_size=lambda epoch: None)
+        data = LightningData(SimpleNamespace(network_input=network_input), settings)
+        data.trainer = None if training is None else SimpleNamespace(training=training, current_epoch=0)
         images, labels = data.on_after_batch_transfer((torch.zeros(2), torch.ones(2)), 0)
         assert parts == [part]
         assert (images.tolist(), labels.tolist()) == ([1, 1], [1, 1])

@@ -44,6 +44,7 @@ LATER_KEYS: dict[str, Any] = {
     "trainer.early_stopping": None,
     "trainer.label_smoothing": 0.0,
     "trainer.mixup": None,
+    "trainer.training_image_sizes": None,
     "trainer.weight_average": None,
 }
 # Keys where 1 is a number of batches or images, and 1.0 is all of them.
@@ -202,7 +203,7 @@ def _is_as_before(key: str, value: Any) -> bool:
 
 def _check_metrics(directory: RunDirectory, metrics: dict[str, Any]) -> None:
     """Raise UserError if what a comparison uses is not of the kind that a run writes."""
-    for name in ("seed", *FIGURES):
+    for name in ("seed", "training_multiply_adds", *FIGURES):
         if metrics.get(name) is not None and not _is_figure(name, metrics[name]):
             raise UserError(f"{directory.metrics_file}: {name} is no number that a run writes")
     for entry, kind, _ in MEASURED.values():

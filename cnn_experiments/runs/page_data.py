@@ -106,10 +106,12 @@ def costs_of(run: FinishedRun) -> dict[str, float | None]:
     """What a run cost, by the names in `COSTS`.
 
     The floating-point operations of the training are 3 x 2 x multiply-adds x images seen: two for each multiply-add,
-    once forwards and about twice as much backwards; images seen are images/s times the seconds of training.
+    once forwards and about twice as much backwards; images seen are images/s times the seconds of training. Where these
+    were scaled (`trainer.training_image_sizes`), the multiply-adds are those of the scaled ones.
     """
     found = {name: run.metrics.get(name) for name in (*COSTS, "images_per_second")}
-    factors = [found["multiply_adds"], found["images_per_second"], found["train_seconds"]]
+    multiply_adds = run.metrics.get("training_multiply_adds") or found["multiply_adds"]
+    factors = [multiply_adds, found["images_per_second"], found["train_seconds"]]
     found["training_operations"] = None if None in factors else 6 * math.prod(map(float, filter(None, factors)))
     if 0 in factors:
         found["training_operations"] = None

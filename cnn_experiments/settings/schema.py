@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le, Lt, MinLen
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.settings.classes import KnownClasses
@@ -31,7 +31,7 @@ Positive = Annotated[float, Gt(0)]
 # Of the trainer, that are not Lightning's.
 OWN_KEYS = (
     *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
-    *("mixup", "cutmix", "label_smoothing"),
+    *("mixup", "cutmix", "label_smoothing", "training_image_sizes"),
 )
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
@@ -184,6 +184,8 @@ class TrainerSettings:
         mixup: α of the mixing of training images; None for none.
         cutmix: α of the putting of rectangles of other training images into each; None for none.
         label_smoothing: the share of a training image's label that all classes share.
+        training_image_sizes: sides in pixels that training images are scaled to, for equal numbers of epochs one after
+            the other; None for the data set's own.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -200,7 +202,16 @@ class TrainerSettings:
     mixup: Positive | None
     cutmix: Positive | None
     label_smoothing: Annotated[float, Ge(0), Lt(1)]
+    training_image_sizes: tuple[Count, ...] | None
     lightning: Mapping[str, Any]
+
+    def training_image_size(self, epoch: int) -> int | None:
+        """Side of the training images in an epoch, counted from 0; None for the data set's own."""
+        sizes = self.training_image_sizes
+        if sizes is None or len(sizes) == 1:
+            return sizes[0] if sizes else None
+        size: int = sizes[epoch * len(sizes) // self.lightning["max_epochs"]]
+        return size
 
     @property
     def progress(self) -> bool:
@@ -407,8 +418,23 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         label_smoothing=convert(
             group.get("label_smoothing", 0.0), Annotated[float, Ge(0), Lt(1)], "trainer.label_smoothing"
         ),
+        training_image_sizes=_read_training_image_sizes(group.get("training_image_sizes"), lightning),
         lightning=lightning,
     )
+
+
+def _read_training_image_sizes(sizes: Any, lightning: Mapping[str, Any]) -> tuple[int, ...] | None:
+    key = "trainer.training_image_sizes"
+    read: tuple[int, ...] | None = convert(sizes, Annotated[tuple[Count, ...], MinLen(1)] | None, key)
+    if read is None or len(read) == 1:
+        return read
+    epochs, steps = lightning.get("max_epochs"), lightning.get("max_steps", -1)
+    if not isinstance(epochs, int) or epochs < len(read) or steps != -1:
+        raise UserError(
+            f"{key}={list(read)}: each size needs an epoch at least, and trainer.max_epochs={epochs} with "
+            f"trainer.max_steps={steps} does not give it one. Set max_epochs to {len(read)} or more, and no max_steps"
+        )
+    return read
 
 
 def _read_find_learning_rate(group: Mapping[str, Any], lightning: Mapping[str, Any]) -> bool:

@@ -4,9 +4,11 @@ from typing import Any
 
 import pytorch_lightning as pl
 from torch import Tensor
+from torch.nn import functional
 
-from cnn_experiments.datamodules.base import ImageData, Part
+from cnn_experiments.datamodules.base import ImageData
 from cnn_experiments.errors import UserError
+from cnn_experiments.settings.schema import TrainerSettings
 
 
 class LightningData(pl.LightningDataModule):
@@ -14,11 +16,12 @@ class LightningData(pl.LightningDataModule):
 
     Args:
         data: the data set.
+        settings: the settings of the trainer, which may scale training images.
     """
 
-    def __init__(self, data: ImageData) -> None:
+    def __init__(self, data: ImageData, settings: TrainerSettings) -> None:
         super().__init__()
-        self.data = data
+        self.data, self.settings = data, settings
         self.first_epoch = 0
 
     def prepare_data(self) -> None:
@@ -45,5 +48,16 @@ class LightningData(pl.LightningDataModule):
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
-        part: Part = "training" if self.trainer is not None and self.trainer.training else "validation"
-        return self.data.network_input(images, part), labels
+        if self.trainer is None or not self.trainer.training:
+            return self.data.network_input(images, "validation"), labels
+        images = self.data.network_input(images, "training")
+        size = self.settings.training_image_size(self.trainer.current_epoch)
+        return (images if size is None else scaled(images, size)), labels
+
+
+def scaled(images: Tensor, size: int) -> Tensor:
+    """Images (N, C, H, W) at a height of `size` pixels, and a width in proportion; each pixel is a weighted mean."""
+    height, width = images.shape[2:]
+    if height == size:
+        return images
+    return functional.interpolate(images, (size, round(size * width / height)), mode="bilinear", antialias=True)

@@ -4,6 +4,7 @@ import gc
 import logging
 import signal
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -43,7 +44,7 @@ from cnn_experiments.trainers.processes import (
     stopped_children_continued,
 )
 from cnn_experiments.trainers.progress import RunProgress
-from cnn_experiments.trainers.rehearsal import check_network
+from cnn_experiments.trainers.rehearsal import check_network, check_training_image_sizes
 from cnn_experiments.trainers.soft_labels import soft_labels_of
 from cnn_experiments.trainers.tensorboard import hyperparameters, write_pages
 from cnn_experiments.trainers.trainer import build_trainer, check_batches
@@ -163,6 +164,7 @@ def fit(
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
         check_network(network, data.input_shape, data.num_classes, soft_labels)
+        check_training_image_sizes(network, data.input_shape, settings.trainer.training_image_sizes or ())
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         loggers = RunLoggers(settings, files, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
@@ -210,7 +212,7 @@ def fit(
                 if line:
                     trainer.callbacks.append(RunProgress(line))  # type: ignore[attr-defined]
                 with damage_explained(report, last):
-                    trainer.fit(classifier, LightningData(data), ckpt_path=last, weights_only=True)
+                    trainer.fit(classifier, LightningData(data, settings.trainer), ckpt_path=last, weights_only=True)
                 if stopping and stopping.stopped_epoch:
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
@@ -219,6 +221,7 @@ def fit(
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
                 results = outcome(trainer, checkpoints, report, data, evaluation)
+                results |= training_costs(settings, network, data, trainer.current_epoch)
                 loggers.log(final_figures(results), after_training)
                 if loggers.tensorboard:
                     dashboard.dashboard.write_test(
@@ -328,6 +331,19 @@ def outcome(
         **rounded({"val/accuracy": checkpoints.best_accuracy}),
         **evaluation.figures(),
     }
+
+
+def training_costs(settings: Settings, network: nn.Module, data: ImageData, epochs: int) -> dict[str, int]:
+    """``training_multiply_adds``: those of a training image, in the mean over the epochs, if these were scaled."""
+    if not settings.trainer.training_image_sizes:
+        return {}
+    channels, height, width = data.input_shape
+    epochs_of = Counter(settings.trainer.training_image_size(epoch) or height for epoch in range(epochs))
+    of_sizes = [
+        number * layer_table(network, (channels, size, round(size * width / height))).multiply_adds
+        for size, number in epochs_of.items()
+    ]
+    return {"training_multiply_adds": round(sum(of_sizes) / max(1, epochs))}
 
 
 def final_figures(results: Mapping[str, Any]) -> dict[str, float]:

@@ -147,19 +147,23 @@ def range_test(settings: Settings, hardware: Hardware, network: nn.Module, data:
     with randomness_of(settings.seed), progress_line(settings.trainer.progress) as line:
         classifier = RisingRate(copied(network), settings, data.num_classes)
         callbacks: list[pl.Callback] = [RunProgress(line, "learning-rate search")] if line else []
+        trainer_settings = without_validation(settings.trainer, STEPS)
         trainer = build_trainer(
-            without_validation(settings.trainer, STEPS),
+            trainer_settings,
             hardware,
             logger=False,
             enable_checkpointing=False,
             callbacks=callbacks,
         )
-        trainer.fit(classifier, LightningData(data))
+        trainer.fit(classifier, LightningData(data, trainer_settings))
     return RangeTest(classifier.losses)
 
 
 def without_validation(settings: TrainerSettings, steps: int) -> TrainerSettings:
-    """The settings of a trainer that takes so many steps, logs each, and does nothing else."""
+    """The settings of a trainer that takes so many steps, logs each, and does nothing else.
+
+    Where training images grow, it takes them as they are in the first epoch.
+    """
     its_own = {
         "max_steps": steps,
         "max_epochs": -1,
@@ -173,4 +177,5 @@ def without_validation(settings: TrainerSettings, steps: int) -> TrainerSettings
         "profiler": None,
         "log_every_n_steps": settings.lightning.get("accumulate_grad_batches", 1),
     }
-    return replace(settings, lightning={**settings.lightning, **its_own})
+    sizes = settings.training_image_sizes
+    return replace(settings, training_image_sizes=sizes and sizes[:1], lightning={**settings.lightning, **its_own})

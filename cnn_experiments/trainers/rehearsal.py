@@ -1,5 +1,8 @@
 """A training step on blank images, before any image is loaded: what cannot be trained is found out in a second."""
 
+from bisect import bisect_left
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
@@ -49,3 +52,34 @@ def check_network(
             f"model: for {IMAGES} images {name} gives scores of the shape {'×'.join(map(str, scores.shape))}, but the "
             f"data set has {num_classes} classes. Its output must be {IMAGES}×{num_classes}: images × classes"
         )
+
+
+def check_training_image_sizes(network: nn.Module, input_shape: tuple[int, int, int], sizes: Sequence[int]) -> None:
+    """See whether a network can be trained on images that are smaller than those it is tested on.
+
+    Args:
+        network: the network; it is not touched, and no random numbers are drawn.
+        input_shape: of an image that it is tested on: channels, height and width.
+        sizes: heights of training images, in pixels.
+
+    Raises:
+        UserError: one is larger than that of the test, or the network's weights do not have the same shapes for it.
+    """
+    channels, height, width = input_shape
+    trial = copied(network).cpu().float().train()
+
+    def fits(size: int) -> bool:
+        try:
+            with torch.random.fork_rng(devices=[]), torch.no_grad():
+                trial(torch.zeros(IMAGES, channels, size, round(size * width / height)))
+        except Exception:  # whatever the network raises
+            return False
+        return True
+
+    for size in sizes:
+        if size > height or not fits(size):
+            least = bisect_left(range(1, height), True, key=fits) + 1
+            raise UserError(
+                f"trainer.training_image_sizes={list(sizes)}: {type(network).__name__}, whose images have {height} "
+                f"pixels in the test, cannot train on {size} with weights of the same shapes. Use {least} to {height}"
+            )
