@@ -468,6 +468,25 @@ class TestAugmentation:
         images = self.images(module, 2, epoch=0)
         assert len(images.flatten(1).unique(dim=0)) > 20
 
+    def test_alternating_flips(self, data) -> None:
+        """Each image is a mirror image in every other epoch, half of them in the first, by any number of processes."""
+        alternating = Augmentation(flip="alternating", lighting=0)
+        module = data(augmentation=alternating, resizing=Resizing(size=32), batch_size=5)
+        plain = data(augmentation=Augmentation(flip=0, lighting=0), resizing=Resizing(size=32), batch_size=5)
+        flips = []
+        for epoch, workers in enumerate((0, 2, 1)):
+            pairs = zip(self.images(module, workers, epoch), self.images(plain, 0, epoch), strict=True)
+            are_flipped = [not torch.equal(image, original) for image, original in pairs]
+            pairs = zip(self.images(module, workers, epoch), self.images(plain, 0, epoch), are_flipped, strict=True)
+            assert all(torch.equal(image, original.flip(-1)) for image, original, flipped in pairs if flipped)
+            order = torch.cat([draw.indices for draw in module.loader("training", epoch).sampler])
+            flips.append(torch.tensor(are_flipped)[order.argsort()])
+        assert torch.equal(flips[0], ~flips[1])
+        assert torch.equal(flips[0], flips[2])
+        assert 16 < flips[0].sum() < 48
+        other = data(augmentation=alternating, resizing=Resizing(size=32), seed=7)
+        assert not np.array_equal(other.images_of("training").flipped, module.images_of("training").flipped)
+
     def test_where_nothing_changes_images_are_as_in_the_cache(self, data) -> None:
         module = data(augmentation=Augmentation(flip=0), resizing=Resizing(size=32))
         training = module.images_of("training")
@@ -694,6 +713,7 @@ class TestCommands:
             (["model=alexnet", "datamodule.resizing.size=100"], ["resizing.size=100", "224"]),
             (["model=alexnet", "datamodule.resizing.method=crop"], ["datamodule.resizing.method=crop", "canvas"]),
             (["model=alexnet", "datamodule.augmentation.flip=2"], ["datamodule.augmentation.flip=2"]),
+            (["model=alexnet", "datamodule.augmentation.flip=always"], ["flip=always", "'alternating'"]),
             (["model=alexnet", "datamodule.test_crops=5"], ["datamodule.test_crops=5"]),
             (["model=alexnet", "datamodule.source=/nowhere"], ["datamodule.source=/nowhere"]),
             (["model=alexnet", "datamodule.test_size=1.5"], ["datamodule.test_size=1.5"]),

@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, Lt, MinLen
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
@@ -50,17 +51,31 @@ class CachedImages(Dataset[tuple[Tensor, Tensor]]):
         rows: their places in it, (images,).
         labels: their class numbers, (images,).
         augment: what changes batches that come with a seed; None for nothing.
+        flipped: which images such batches show as mirror images in epochs 0, 2, 4 …, (images,); the others are mirror
+            images in epochs 1, 3, 5 …. None for no mirror images but those of `augment`.
     """
 
-    def __init__(self, cache: ImageCache, rows: Indices, labels: Labels, augment: Augment | None = None) -> None:
+    def __init__(
+        self,
+        cache: ImageCache,
+        rows: Indices,
+        labels: Labels,
+        augment: Augment | None = None,
+        flipped: NDArray[np.bool_] | None = None,
+    ) -> None:
         self.cache, self.rows, self.labels, self.augment = cache, rows, torch.from_numpy(labels), augment
+        self.flipped = flipped
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
-        images = self.cache[self.rows[draw.indices.numpy()]]
+        indices = draw.indices.numpy()
+        images = self.cache[self.rows[indices]]
         if self.augment is not None and draw.seed is not None:
+            if self.flipped is not None:
+                flipped = self.flipped[indices] ^ bool(draw.epoch % 2)
+                images[flipped] = images[flipped, :, ::-1]
             images = self.augment(images, draw.seed)
         return torch.from_numpy(images).permute(0, 3, 1, 2), self.labels[draw.indices]
 
@@ -252,8 +267,13 @@ class DogsVsCats(ImageData):
         chosen = self.split()[part]
         if self._recorded is not None:
             self._say_what_is_missing(part, self._recorded)
-        augment = Augment(self.augmentation, self.image_size) if part == "training" else None
-        return {part: CachedImages(self.cache, rows[chosen], labels[chosen], augment)}
+        if part != "training":
+            return {part: CachedImages(self.cache, rows[chosen], labels[chosen])}
+        flipped = None
+        if self.augmentation.flip == "alternating":
+            flipped = np.random.default_rng((self.seed, Stream.FLIPS)).random(len(chosen)) < 0.5
+        augment = Augment(self.augmentation, self.image_size)
+        return {part: CachedImages(self.cache, rows[chosen], labels[chosen], augment, flipped)}
 
     def _say_what_is_missing(self, part: Part, recorded: RecordedSplit) -> None:
         positions = recorded.positions(part)

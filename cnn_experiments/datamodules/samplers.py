@@ -19,10 +19,12 @@ class Draw(NamedTuple):
     Args:
         indices: numbers of the images, (N,).
         seed: what their random augmentation is drawn from; None for no augmentation.
+        epoch: the epoch, counted from 0.
     """
 
     indices: Tensor
     seed: tuple[int, ...] | None = None
+    epoch: int = 0
 
 
 class ImageSet(Protocol):
@@ -71,7 +73,7 @@ class BatchSampler(Sampler[Draw]):
         batches = torch.split(torch.from_numpy(order), self.batch_size * processes)[: len(self)]
         for number, batch in enumerate(batches):
             seed = None if self.seed is None else (self.seed, Stream.AUGMENTATION, self.epoch, number, rank)
-            yield Draw(batch[rank::processes], seed)
+            yield Draw(batch[rank::processes], seed, self.epoch)
 
     def __len__(self) -> int:
         processes = self._processes()[1]

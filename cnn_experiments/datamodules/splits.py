@@ -19,6 +19,7 @@ class Stream(IntEnum):
     SAMPLES = 4
     MIX = 5  # of validation and test images
     NETWORK_INPUT = 6  # of a batch, on its device
+    FLIPS = 7  # of each image, in the first epoch
 
 
 def number_of(size: int | float, total: int) -> int:

@@ -3,7 +3,7 @@
 import math
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 import torch
@@ -129,7 +129,9 @@ class Augmentation:
             between two bounds (Szegedy and others 2014, section 6: 0.08 to 1); None to crop a window of the input's
             own size (Krizhevsky and others 2012, section 4.1).
         crop_ratio: width / height of that crop, between two bounds (3/4 and 4/3 in the paper).
-        flip: probability of a mirror image.
+        flip: probability of a mirror image; or ``alternating``: each image is a mirror image in every other epoch, and
+            whether in the first is drawn once, so that two epochs show both (Jordan 2024, "94% on CIFAR-10 in 3.29
+            seconds on a single GPU", https://arxiv.org/abs/2404.00498). `CachedImages` does this.
         shift: translation up to ± this share of the size, horizontally and vertically.
         scale: enlargement or reduction up to ± this share.
         rotation: up to ± this many degrees.
@@ -140,7 +142,7 @@ class Augmentation:
 
     crop_area: tuple[ShareAbove0, ShareAbove0] | None = None
     crop_ratio: tuple[Positive, Positive] = (0.75, 1.3333333)
-    flip: Share = 0.5
+    flip: Share | Literal["alternating"] = 0.5
     shift: ShareBelow1 = 0.0
     scale: ShareBelow1 = 0.0
     rotation: NotNegative = 0.0
@@ -148,7 +150,7 @@ class Augmentation:
     lighting: NotNegative = 0.1
 
     def pipeline(self, size: int) -> "albumentations.Compose":
-        """Everything but the lighting, for one image of bytes (H, W, 3); its result is (size, size, 3)."""
+        """The steps that albumentations takes, for one image of bytes (H, W, 3); its result is (size, size, 3)."""
         os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it would look for a new version at every import
 
         import albumentations
@@ -173,7 +175,7 @@ class Augmentation:
                     (size, size), self.crop_area, self.crop_ratio, interpolation=cv2.INTER_AREA
                 )
             )
-        if self.flip:
+        if self.flip and self.flip != "alternating":
             steps.append(albumentations.HorizontalFlip(p=self.flip))
         if self.colour_jitter:
             amount = self.colour_jitter
