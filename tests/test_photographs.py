@@ -487,6 +487,22 @@ class TestAugmentation:
         other = data(augmentation=alternating, resizing=Resizing(size=32), seed=7)
         assert not np.array_equal(other.images_of("training").flipped, module.images_of("training").flipped)
 
+    def test_trivial_augment(self, data) -> None:
+        """Most images change, after all else, and no global random numbers are drawn, for any number of workers."""
+        module, plain = (
+            data(augmentation=Augmentation(trivial_augment=trivial, lighting=0), batch_size=8)
+            for trivial in (True, False)
+        )
+        state = torch.random.get_rng_state()
+        images, unchanged = self.images(module, 0, epoch=0), self.images(plain, 0, epoch=0)
+        assert torch.equal(torch.random.get_rng_state(), state)
+        assert images.dtype == torch.uint8
+        assert images.shape == unchanged.shape
+        changes = [not torch.equal(image, before) for image, before in zip(images, unchanged, strict=True)]
+        assert 32 < sum(changes) < 64  # "none" is one of the 14, and others change little
+        assert torch.equal(images, self.images(module, 2, epoch=0))
+        assert not torch.equal(images.sort(0)[0], self.images(module, 0, epoch=1).sort(0)[0])
+
     def test_where_nothing_changes_images_are_as_in_the_cache(self, data) -> None:
         module = data(augmentation=Augmentation(flip=0), resizing=Resizing(size=32))
         training = module.images_of("training")

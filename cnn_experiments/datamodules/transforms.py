@@ -2,6 +2,7 @@
 
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -136,6 +137,10 @@ class Augmentation:
         scale: enlargement or reduction up to ± this share.
         rotation: up to ± this many degrees.
         colour_jitter: change of brightness, contrast and saturation up to ± this share.
+        trivial_augment: one more change of each image, after all others but the lighting: drawn evenly from 14 (none,
+            shear, translation, rotation, brightness, contrast, equalisation, posterisation …), at a strength that is
+            drawn evenly, too (Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data
+            Augmentation", https://arxiv.org/abs/2103.10158, the wide space).
         lighting: standard deviation of the shares of the colours' principal components that are added (Krizhevsky and
             others 2012, section 4.1: 0.1); see `light`, which applies it to whole batches.
     """
@@ -147,6 +152,7 @@ class Augmentation:
     scale: ShareBelow1 = 0.0
     rotation: NotNegative = 0.0
     colour_jitter: ShareBelow1 = 0.0
+    trivial_augment: bool = False
     lighting: NotNegative = 0.1
 
     def pipeline(self, size: int) -> "albumentations.Compose":
@@ -193,11 +199,23 @@ class Augment:
 
     def __init__(self, augmentation: Augmentation, size: int) -> None:
         self.pipeline = augmentation.pipeline(size)
+        self.trivial_augment: Callable[[Tensor], Tensor] | None = None
+        if augmentation.trivial_augment:
+            from torchvision.transforms.v2 import InterpolationMode, TrivialAugmentWide
+
+            self.trivial_augment = TrivialAugmentWide(interpolation=InterpolationMode.BILINEAR)
 
     def __call__(self, images: Bytes, seed: tuple[int, ...]) -> Bytes:
         """Changed images (N, size, size, 3), bytes, of images (N, H, W, 3)."""
-        self.pipeline.set_random_seed(int(np.random.SeedSequence(seed).generate_state(1)[0]))
-        return np.stack([self.pipeline(image=image)["image"] for image in images])
+        of_pipeline, of_trivial_augment = np.random.SeedSequence(seed).generate_state(2).tolist()
+        self.pipeline.set_random_seed(of_pipeline)
+        images = np.stack([self.pipeline(image=image)["image"] for image in images])
+        if self.trivial_augment is None:
+            return images
+        with torch.random.fork_rng(devices=[]):  # torchvision draws from the CPU's global random state
+            torch.default_generator.manual_seed(of_trivial_augment)
+            changed = [self.trivial_augment(image) for image in torch.from_numpy(images).permute(0, 3, 1, 2)]
+        return torch.stack(changed).permute(0, 2, 3, 1).numpy()
 
 
 # --- Lighting ---------------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ NOT_SETTINGS = {"seed", "datamodule.seed", "trainer.find_learning_rate", *MACHIN
 }
 # Keys that runs of earlier versions lack, with the value that stands for what those did.
 LATER_KEYS: dict[str, Any] = {
+    "datamodule.augmentation.trivial_augment": False,
     "datamodule.drop_near_duplicates": False,
     "trainer.cutmix": None,
     "trainer.early_stopping": None,
