@@ -41,6 +41,7 @@ NOT_SETTINGS = {"seed", "datamodule.seed", "trainer.find_learning_rate", *MACHIN
 LATER_KEYS: dict[str, Any] = {
     "datamodule.augmentation.trivial_augment": False,
     "datamodule.drop_near_duplicates": False,
+    "trainer.adaptive_clipping": None,
     "trainer.cutmix": None,
     "trainer.early_stopping": None,
     "trainer.label_smoothing": 0.0,

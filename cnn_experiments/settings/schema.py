@@ -31,7 +31,7 @@ Positive = Annotated[float, Gt(0)]
 # Of the trainer, that are not Lightning's.
 OWN_KEYS = (
     *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
-    *("mixup", "cutmix", "label_smoothing", "training_image_sizes"),
+    *("mixup", "cutmix", "label_smoothing", "training_image_sizes", "adaptive_clipping"),
 )
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
@@ -186,6 +186,7 @@ class TrainerSettings:
         label_smoothing: the share of a training image's label that all classes share.
         training_image_sizes: sides in pixels that training images are scaled to, for equal numbers of epochs one after
             the other; None for the data set's own.
+        adaptive_clipping: the largest share of the norm of a unit's weights that its gradient may have; None for any.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -203,6 +204,7 @@ class TrainerSettings:
     cutmix: Positive | None
     label_smoothing: Annotated[float, Ge(0), Lt(1)]
     training_image_sizes: tuple[Count, ...] | None
+    adaptive_clipping: Positive | None
     lightning: Mapping[str, Any]
 
     def training_image_size(self, epoch: int) -> int | None:
@@ -300,6 +302,15 @@ def read_settings(config: Mapping[str, Any], classes: KnownClasses, overrides: t
     model, training = read_model(config["model"], classes)
     trainer = _read_trainer(config["trainer"])
     _check_end(trainer.lightning, training.schedule)
+    if (
+        trainer.adaptive_clipping
+        and str(trainer.precision).startswith("16")
+        and training.optimizer.arguments.get("fused")
+    ):
+        raise UserError(
+            f"trainer.adaptive_clipping={trainer.adaptive_clipping}: with trainer.precision={trainer.precision} and "
+            "model.optimizer.fused=true the optimizer alone knows the gradients' scale. Set model.optimizer.fused=false"
+        )
     if trainer.find_learning_rate:
         _check_learning_rate(training.optimizer, overrides)
     return Settings(
@@ -419,6 +430,7 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
             group.get("label_smoothing", 0.0), Annotated[float, Ge(0), Lt(1)], "trainer.label_smoothing"
         ),
         training_image_sizes=_read_training_image_sizes(group.get("training_image_sizes"), lightning),
+        adaptive_clipping=_read_adaptive_clipping(group.get("adaptive_clipping"), lightning),
         lightning=lightning,
     )
 
@@ -433,6 +445,16 @@ def _read_training_image_sizes(sizes: Any, lightning: Mapping[str, Any]) -> tupl
         raise UserError(
             f"{key}={list(read)}: each size needs an epoch at least, and trainer.max_epochs={epochs} with "
             f"trainer.max_steps={steps} does not give it one. Set max_epochs to {len(read)} or more, and no max_steps"
+        )
+    return read
+
+
+def _read_adaptive_clipping(share: Any, lightning: Mapping[str, Any]) -> float | None:
+    read: float | None = convert(share, Positive | None, "trainer.adaptive_clipping")
+    if read is not None and lightning.get("gradient_clip_val"):
+        raise UserError(
+            f"trainer.adaptive_clipping={share}: trainer.gradient_clip_val={lightning['gradient_clip_val']} clips "
+            "gradients too. Leave one of them out"
         )
     return read
 

@@ -12,6 +12,7 @@ from torchmetrics import Metric
 from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.settings.schema import TrainingSettings
+from cnn_experiments.trainers.adaptive_clipping import AdaptiveClipping
 from cnn_experiments.trainers.soft_labels import SoftLabels
 
 
@@ -75,6 +76,7 @@ class Classifier(pl.LightningModule):
         seed: what dropout and augmentation are drawn from.
         num_classes: number of classes.
         soft_labels: mixes training images and smooths their labels; None for neither.
+        clipping: clips gradients in place of Lightning; None for Lightning's clipping, if there is any.
     """
 
     def __init__(
@@ -84,9 +86,10 @@ class Classifier(pl.LightningModule):
         seed: int,
         num_classes: int,
         soft_labels: SoftLabels | None = None,
+        clipping: AdaptiveClipping | None = None,
     ) -> None:
         super().__init__()
-        self.soft_labels = soft_labels
+        self.soft_labels, self.clipping = soft_labels, clipping
         self.network, self.training_settings, self.seed = network, training, seed
         if training.channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -179,6 +182,12 @@ class Classifier(pl.LightningModule):
         self.val_metric.reset()
         self.confusion = self.confusion_metric.compute().cpu()
         self.confusion_metric.reset()
+
+    def configure_gradient_clipping(self, *optimizer_and_amount: Any, **amount: Any) -> None:
+        if self.clipping is None:
+            super().configure_gradient_clipping(*optimizer_and_amount, **amount)
+        else:
+            self.clipping()
 
     def configure_optimizers(self) -> OptimizerLRSchedulerConfig:
         optimizer = self.training_settings.optimizer(params=self.network.parameters())

@@ -28,6 +28,7 @@ from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.containers import select
 from cnn_experiments.settings.schema import Settings
+from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
@@ -191,7 +192,8 @@ def fit(
             settings = settings.with_learning_rate(search.choice())
             log.info("found the learning rate: model.optimizer.lr=%g", search.choice())
             records = {**records, "learning_rates.csv": search.as_csv()}
-        classifier = Classifier(network, settings.training, settings.seed, data.num_classes, soft_labels)
+        clipping = adaptive_clipping_of(settings.trainer, network, data.input_shape)
+        classifier = Classifier(network, settings.training, settings.seed, data.num_classes, soft_labels, clipping)
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
         with loggers.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
             if trainer.is_global_zero:

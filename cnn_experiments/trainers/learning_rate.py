@@ -27,6 +27,7 @@ from cnn_experiments.inspection.layer_table import copied
 from cnn_experiments.runs.formats import as_csv
 from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.settings.schema import Schedule, Settings, TrainerSettings
+from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.data import LightningData
 from cnn_experiments.trainers.progress import RunProgress
@@ -109,12 +110,14 @@ class RisingRate(Classifier):
     Args:
         network: the network; it is changed.
         settings: of the run.
-        num_classes: number of classes.
+        data: the data set.
     """
 
-    def __init__(self, network: nn.Module, settings: Settings, num_classes: int) -> None:
+    def __init__(self, network: nn.Module, settings: Settings, data: ImageData) -> None:
         training = replace(settings.training, schedule=Schedule(warmup=0.0, decay="constant"), compile=False)
-        super().__init__(network, training, settings.seed, num_classes, soft_labels_of(settings.trainer, num_classes))
+        soft_labels = soft_labels_of(settings.trainer, data.num_classes)
+        clipping = adaptive_clipping_of(settings.trainer, network, data.input_shape)
+        super().__init__(network, training, settings.seed, data.num_classes, soft_labels, clipping)
         self.losses: list[float] = []
 
     def log_training(self) -> None:
@@ -145,7 +148,7 @@ def range_test(settings: Settings, hardware: Hardware, network: nn.Module, data:
         data: the data set.
     """
     with randomness_of(settings.seed), progress_line(settings.trainer.progress) as line:
-        classifier = RisingRate(copied(network), settings, data.num_classes)
+        classifier = RisingRate(copied(network), settings, data)
         callbacks: list[pl.Callback] = [RunProgress(line, "learning-rate search")] if line else []
         trainer_settings = without_validation(settings.trainer, STEPS)
         trainer = build_trainer(
