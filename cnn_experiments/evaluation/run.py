@@ -108,9 +108,11 @@ class Run:
     def epochs(self) -> list[int]:
         """The epochs after which the weights are known, for `network_at`; 0 is before the first.
 
-        They are those of the run's snapshots (``trainer.snapshots``), and 0 where the network can be built again.
+        They are those of the run's snapshots (``trainer.snapshots``), and 0 where the network can be built again from
+        the settings alone.
         """
-        begins = [] if self.settings.model.network is None else [0]
+        needs_more = self.settings.model.network is None or self.settings.trainer.layer_sequential_init
+        begins = [] if needs_more else [0]
         return [*begins, *snapshot_epochs(self.directory)]
 
     def network_at(self, epoch: int) -> nn.Module:
@@ -129,6 +131,11 @@ class Run:
     def weights_at(self, epoch: int) -> dict[str, Tensor]:
         """The weights after an epoch, as ``load_state_dict`` takes them; see `network_at`."""
         if epoch == 0:
+            if self.settings.trainer.layer_sequential_init:
+                raise UserError(
+                    "epoch=0: trainer.layer_sequential_init scaled the first weights on the first batch, and they are "
+                    "not kept. Look at those of a later epoch"
+                )
             return untrained_network(self.settings).state_dict()
         return read_snapshot(self.directory, epoch, self.network())
 

@@ -45,6 +45,7 @@ LATER_KEYS: dict[str, Any] = {
     "trainer.cutmix": None,
     "trainer.early_stopping": None,
     "trainer.label_smoothing": 0.0,
+    "trainer.layer_sequential_init": False,
     "trainer.mixup": None,
     "trainer.training_image_sizes": None,
     "trainer.weight_average": None,

@@ -32,6 +32,7 @@ Positive = Annotated[float, Gt(0)]
 OWN_KEYS = (
     *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
     *("mixup", "cutmix", "label_smoothing", "training_image_sizes", "adaptive_clipping"),
+    "layer_sequential_init",
 )
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
@@ -187,6 +188,7 @@ class TrainerSettings:
         training_image_sizes: sides in pixels that training images are scaled to, for equal numbers of epochs one after
             the other; None for the data set's own.
         adaptive_clipping: the largest share of the norm of a unit's weights that its gradient may have; None for any.
+        layer_sequential_init: whether the first batch scales the weights of each layer before the training.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -205,6 +207,7 @@ class TrainerSettings:
     label_smoothing: Annotated[float, Ge(0), Lt(1)]
     training_image_sizes: tuple[Count, ...] | None
     adaptive_clipping: Positive | None
+    layer_sequential_init: bool
     lightning: Mapping[str, Any]
 
     def training_image_size(self, epoch: int) -> int | None:
@@ -431,6 +434,7 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         ),
         training_image_sizes=_read_training_image_sizes(group.get("training_image_sizes"), lightning),
         adaptive_clipping=_read_adaptive_clipping(group.get("adaptive_clipping"), lightning),
+        layer_sequential_init=convert(group.get("layer_sequential_init", False), bool, "trainer.layer_sequential_init"),
         lightning=lightning,
     )
 

@@ -61,3 +61,13 @@ def scaled(images: Tensor, size: int) -> Tensor:
     if height == size:
         return images
     return functional.interpolate(images, (size, round(size * width / height)), mode="bilinear", antialias=True)
+
+
+def first_batch(data: ImageData, settings: TrainerSettings) -> Tensor:
+    """The images of the first batch of the training as the network gets them, (N, C, H, W), on the CPU.
+
+    Augmentation of whole batches is not that of the training, whose random numbers depend on the device.
+    """
+    images, _ = next(iter(data.batches("training", epoch=0)))
+    size = settings.training_image_size(0)
+    return images if size is None else scaled(images, size)

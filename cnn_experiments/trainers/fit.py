@@ -27,13 +27,14 @@ from cnn_experiments.runs.directory import RunDirectory, is_first_process, round
 from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.containers import select
-from cnn_experiments.settings.schema import Settings
+from cnn_experiments.settings.schema import Settings, TrainerSettings
 from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
-from cnn_experiments.trainers.data import LightningData
+from cnn_experiments.trainers.data import LightningData, first_batch
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
+from cnn_experiments.trainers.layer_sequential_init import initialise_layer_by_layer
 from cnn_experiments.trainers.learning_rate import range_test
 from cnn_experiments.trainers.loggers import RunLoggers, refuse_missing_packages
 from cnn_experiments.trainers.memory import freed_memory_kept
@@ -185,6 +186,7 @@ def fit(
         load(data, files, resumed)
         check_batches(trainer, data)
         log.info("%s on %s in %s", settings.model.name, settings.datamodule.name, shown(files.path))
+        scale_first_weights(settings.trainer, network, data, last)
         search = None
         if settings.trainer.find_learning_rate:
             with interruption_raised():
@@ -251,6 +253,16 @@ def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:
             "resume: the data are not those that the run began with: other files, or another selection of them. "
             "Restore them (datamodule.data_dir or datamodule.source says where they were), or start a new run"
         )
+
+
+def scale_first_weights(settings: TrainerSettings, network: nn.Module, data: ImageData, last: Path | None) -> None:
+    """Initialise the weights on the first batch if the settings want it, and the run is not resumed from a checkpoint.
+
+    Where several processes train together, the weights of the first one go to all when Lightning joins them.
+    """
+    if settings.layer_sequential_init and last is None:
+        number = initialise_layer_by_layer(network, first_batch(data, settings))
+        log.info("the weights of %d layers were scaled on the first batch", number)
 
 
 @contextmanager
