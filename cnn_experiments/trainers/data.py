@@ -66,7 +66,7 @@ def scaled(images: Tensor, size: int) -> Tensor:
 def first_batch(data: ImageData, settings: TrainerSettings) -> Tensor:
     """The images of the first batch of the training as the network gets them, (N, C, H, W), on the CPU.
 
-    Augmentation of whole batches is not that of the training, whose random numbers depend on the device.
+    Where `network_input` draws random numbers, they are others than in the training, which draws them on its device.
     """
     images, _ = next(iter(data.batches("training", epoch=0)))
     size = settings.training_image_size(0)
