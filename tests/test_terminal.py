@@ -3,6 +3,7 @@
 import logging
 import math
 import re
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -179,3 +180,11 @@ class TestTimeLeft:
     def test_in_words(self) -> None:
         assert left(83, at_most=False) == "01:23 left"
         assert left(3723, at_most=True) == "at most 1:02:03 left"
+
+
+def test_a_script_that_knows_notebooks_is_none() -> None:
+    """What runs notebooks imports a part of ipykernel, and is no notebook itself."""
+    script = "import ipykernel.kernelspec, sys; from cnn_experiments.runs.progress_line import in_notebook; "
+    script += "print('ipykernel' in sys.modules, in_notebook())"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "True False\n"

@@ -18,6 +18,7 @@ from tests.test_training_aids import checkpoint, interrupt_in_epoch, same
 GROWING = (*SMALL_ALEXNET, *QUICK_PHOTOGRAPHS, "model.input_size=80", "trainer.training_image_sizes=[63,71,80]")
 
 
+@pytest.mark.slow
 def test_they_grow_and_a_resumed_run_ends_with_the_same_weights(
     run_command: Callable, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

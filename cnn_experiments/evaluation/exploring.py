@@ -17,6 +17,7 @@ from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer.subject import CARRIED_RUN, Recorded, Subject, TestImages
 from cnn_experiments.runs.arrays import DAMAGED, read_arrays
 from cnn_experiments.runs.directory import shown
+from cnn_experiments.runs.progress_line import in_notebook
 from cnn_experiments.settings.containers import flatten
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def start(runs: Sequence["Run"], port: int, open_browser: bool) -> "Server":
     """
     server = explorer_server()
     started: Server = server.Server([subject_of(run) for run in runs], port)
-    if open_browser and not server.in_notebook():
+    if open_browser and not in_notebook():
         server.show(started.address)
     return started
 

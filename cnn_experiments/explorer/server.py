@@ -13,7 +13,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from aiohttp import WSCloseCode, WSMsgType, web
 
@@ -259,10 +258,3 @@ def show(address: str) -> None:
     if has_screen:
         with suppress(webbrowser.Error, OSError):
             webbrowser.open(address)
-
-
-def in_notebook() -> bool:
-    """Whether what a cell gives back is shown as HTML."""
-    module: Any = sys.modules.get("IPython")
-    shell = None if module is None else module.get_ipython()
-    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})

@@ -22,17 +22,24 @@ def progress_line(wanted: bool = True) -> Iterator["ProgressLine | None"]:
     Args:
         wanted: whether the user wants to see it.
     """
-    in_notebook = "ipykernel" in sys.modules
-    if not wanted or not (sys.stderr.isatty() or in_notebook):
+    notebook = in_notebook()
+    if not wanted or not (sys.stderr.isatty() or notebook):
         yield None
         return
     # A notebook starts a new paragraph where one stream follows the other.
-    line = ProgressLine(sys.stdout if in_notebook else sys.stderr)
+    line = ProgressLine(sys.stdout if notebook else sys.stderr)
     try:
         with printed_above(line):
             yield line
     finally:
         line.remove()
+
+
+def in_notebook() -> bool:
+    """Whether this is the process of a notebook, which shows what is printed, and HTML, below its cell."""
+    module: Any = sys.modules.get("IPython")
+    shell = None if module is None else module.get_ipython()
+    return shell is not None and "IPKernelApp" in getattr(shell, "config", {})
 
 
 class _Line(tqdm):  # type: ignore[type-arg]
@@ -140,7 +147,7 @@ def left(seconds: float, at_most: bool) -> str:
 @contextmanager
 def printed_above(line: ProgressLine) -> Iterator[None]:
     """Have everything that Python prints to the terminal appear above the line: prints, warnings, log messages."""
-    streams = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty() or "ipykernel" in sys.modules]
+    streams = [stream for stream in (sys.stdout, sys.stderr) if stream.isatty() or in_notebook()]
     above = {id(stream): _Above(stream, line) for stream in streams}
     handlers = [handler for handler in _handlers() if id(handler.stream) in above]
     for handler in handlers:
