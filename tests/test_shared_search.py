@@ -14,6 +14,7 @@ import pytest
 from cnn_experiments.commands.shared_search import MAKER, fail_lost_trials, signs_of_life, tell
 from cnn_experiments.runs.claim import locked
 from cnn_experiments.runs.sweep import write_record
+from tests.conftest import QUICK
 from tests.test_sweeps import PHOTOGRAPHS, folder_of_photographs, statuses
 
 
@@ -64,6 +65,29 @@ def wait_until(condition: Callable[[], bool], *processes: subprocess.Popen) -> N
         for process in processes:
             assert process.poll() is None, process.communicate()[0]
         time.sleep(0.1)
+
+
+def trials_of(folder: Path) -> list[optuna.trial.FrozenTrial]:
+    """The trials of a search, in their order."""
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/search.db").trials
+
+
+def test_a_search_makes_as_many_trials_as_it_should_have(run_command, digits: Path, tmp_path: Path) -> None:
+    words = [*QUICK, "trainer.max_epochs=1", "trainer.limit_train_batches=2", "seed=7"]
+    search = ["sweeper=optuna", "hydra.sweep.dir=search", "hydra.sweeper.n_trials=2"]
+    outcome = run_command("train", "-m", *words, *search, "model.dropout=choice(0.1,2.0)")
+    # a dropout of 2.0 is refused; a failed trial counts for the process that made it, so that the search ends
+    first = trials_of(tmp_path / "search")
+    assert len(first) == 2, outcome.error
+    for trial in first:
+        runs = [json.loads(file.read_text()) for file in (tmp_path / "search").glob(f"*/{trial.number}_*/metrics.json")]
+        values = [run.get("val/accuracy") for run in runs if run["status"] == "completed"]
+        assert values == ([] if trial.params["model.dropout"] == 2 else [trial.value])
+    assert "best of the search" in outcome.out + outcome.error
+
+    assert [trial.state.name for trial in first] == ["FAIL", "COMPLETE"]
+    run_command("train", "resume=search")  # makes another one for the one that failed
+    assert [trial.state.name for trial in trials_of(tmp_path / "search")] == ["FAIL", "COMPLETE", "COMPLETE"]
 
 
 def test_a_lost_trial_is_replaced(tmp_path: Path) -> None:
