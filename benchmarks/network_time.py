@@ -36,6 +36,7 @@ from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import layer_table
+from cnn_experiments.models.googlenet import loss_with_auxiliary_heads
 from cnn_experiments.trainers.memory import freed_memory_kept
 
 SIDE_OF_PRODUCT = 2048
@@ -72,12 +73,8 @@ def step_of(
         optimizer.zero_grad()
         with hardware.autocast():
             output = network(images)
-            if isinstance(output, torchvision.models.GoogLeNetOutputs):
-                scores = (output.logits, output.aux_logits1, output.aux_logits2)
-                parts = [nn.functional.cross_entropy(score, labels) for score in scores]
-                loss = parts[0] + 0.3 * (parts[1] + parts[2])
-            else:
-                loss = loss_of(network, output, labels)
+            heads = isinstance(output, torchvision.models.GoogLeNetOutputs)
+            loss = loss_with_auxiliary_heads(output, labels) if heads else loss_of(network, output, labels)
         loss.backward()
         optimizer.step()
 

@@ -1,5 +1,6 @@
 """The papers' claims of studies/claims.yaml, and the sweeps that test them."""
 
+import shlex
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -88,6 +89,13 @@ class Claim:
         """What is set for the runs of an arm, as words of cnn-train."""
         return [*self.size.words.split(), *self.arms[arm].split(), f"seed={','.join(map(str, self.seeds))}"]
 
+    def command(self, arm: str, root: Path) -> str:
+        """The command that trains all runs of an arm, as one types it."""
+        return shlex.join(["cnn-train", *self._from_the_beginning(arm, root)])
+
+    def _from_the_beginning(self, arm: str, root: Path) -> list[str]:
+        return ["-m", *self.task(arm), f"hydra.sweep.dir={self.folder(arm, root)}"]
+
     def words(self, arm: str, root: Path) -> list[str]:
         """The words of cnn-train that train the runs of an arm that are missing; empty if none is.
 
@@ -96,7 +104,7 @@ class Claim:
         """
         folder = self.folder(arm, root)
         if not is_sweep(folder):
-            return ["-m", *self.task(arm), f"hydra.sweep.dir={folder}"]
+            return self._from_the_beginning(arm, root)
         if not self.is_begun(arm, root):
             raise UserError(
                 f"{folder}: this sweep was begun with other settings than {FILE.name} has now. Remove it, or move it"

@@ -1,6 +1,5 @@
 """docs/claims.md and docs/claims.ko.md, written from the runs of the study alone."""
 
-import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
@@ -8,8 +7,8 @@ from typing import Literal
 import yaml
 
 from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.formats import in_markdown, some_of
-from scripts.claims import ROOT, Claim
+from cnn_experiments.runs.formats import figure, in_markdown, some_of
+from scripts.claims import ROOT, Claim, Size
 from scripts.findings import Difference, Finding, find, is_times
 
 Language = Literal["en", "ko"]
@@ -62,7 +61,7 @@ def page(findings: Sequence[Finding], language: Language) -> str:
     ]
     for paper in dict.fromkeys(finding.claim.paper for finding in findings):
         of_paper = [finding for finding in findings if finding.claim.paper == paper]
-        sizes = {finding.claim.size.name: _size(finding.claim, language) for finding in of_paper}
+        sizes = {finding.claim.size.name: _text(finding.claim.size, language) for finding in of_paper}
         rows = [_row(finding, language, say) for finding in of_paper]
         lines += [f"## {paper}", "", *_table([say("heading").split(" | "), *rows]), ""]
         lines += [say("sizes"), "", *(f"- `{name}`: {in_markdown(size)}" for name, size in sizes.items()), ""]
@@ -77,7 +76,7 @@ Say = Callable[..., str]
 
 def _row(finding: Finding, language: Language, say: Say) -> list[str]:
     claim = finding.claim
-    figure = say(claim.figure, error=f"{100 * claim.error:g}")
+    compared = say(claim.figure, error=f"{100 * claim.error:g}")
     others = ", ".join(claim.others)
     several = len(finding.differences) > 1
     differences = [
@@ -89,7 +88,7 @@ def _row(finding: Finding, language: Language, say: Say) -> list[str]:
     return [
         f"[{in_markdown(_text(claim, language))}](#{claim.name})",
         _section_of(claim, language),
-        in_markdown(say("against", better=claim.better, others=others, figure=figure)),
+        in_markdown(say("against", better=claim.better, others=others, figure=compared)),
         say("size", size=f"`{claim.size.name}`", seeds=len(claim.seeds))
         if len(claim.seeds) > 1
         else f"`{claim.size.name}`",
@@ -99,12 +98,8 @@ def _row(finding: Finding, language: Language, say: Say) -> list[str]:
     ]
 
 
-def _text(claim: Claim, language: Language) -> str:
-    return claim.en if language == "en" else claim.ko
-
-
-def _size(claim: Claim, language: Language) -> str:
-    return claim.size.en if language == "en" else claim.size.ko
+def _text(of: Claim | Size, language: Language) -> str:
+    return of.en if language == "en" else of.ko
 
 
 def _section_of(claim: Claim, language: Language) -> str:
@@ -129,15 +124,12 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
         lines += ["", say("same_runs", name=claim.runs_of)]
     else:
         root = Path("outputs") / "study"
-        words = [
-            ["cnn-train", "-m", *claim.task(arm), f"hydra.sweep.dir={claim.folder(arm, root)}"] for arm in claim.arms
-        ]
-        lines += ["", "```bash", *(shlex.join(each) for each in words), "```"]
+        lines += ["", "```bash", *(claim.command(arm, root) for arm in claim.arms), "```"]
     if finding.why:
         lines += ["", in_markdown(say("why", why=finding.why))]
     if finding.arms:
         rows = [
-            [arm, str(len(one.runs)), _mean(one.mean("test/accuracy"), ".4f"), _mean(one.mean("parameters"), ",.0f")]
+            [arm, str(len(one.runs)), figure(one.mean("test/accuracy"), ".4f"), figure(one.mean("parameters"), ",.0f")]
             for arm, one in finding.arms.items()
         ]
         lines += ["", *_table([say("setting").split(" | "), *rows])]
@@ -151,10 +143,6 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Lines of a table whose cells are Markdown already; the first row is the heading."""
     lines = [f"| {' | '.join(row)} |" for row in rows]
     return [lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]
-
-
-def _mean(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
 
 
 def _machine(findings: Sequence[Finding], say: Say) -> str:

@@ -2,15 +2,15 @@
 
 import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from cnn_experiments.runs.comparison import Comparison, compare
+from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.verdicts import LEVEL, holm
+from cnn_experiments.runs.verdicts import LEVEL, Verdict, holm
 from scripts.claims import Claim
 
 Outcome = Literal["holds", "does_not", "cannot_be_told", "not_run"]
@@ -81,31 +81,40 @@ def find(claim: Claim, root: Path) -> Finding:
 
 def _by_test_accuracy(claim: Claim, root: Path, arms: dict[str, Configuration]) -> Finding:
     """By the comparison's verdicts, whose interval holds the luck of the seeds and of the test images."""
-    folders = [claim.folder(arm, root) for arm in (claim.better, *claim.others)]
-    comparison = compare(folders, baseline=arms[claim.better].runs[0].directory)
-    differences, certain = [], []
-    for arm in claim.others:
-        verdicts = [
-            verdict for verdict in comparison.judged.verdicts if verdict.one.runs[0].is_in(_directory(arms[arm]))
-        ]
-        if not verdicts:
-            return Finding(claim, "cannot_be_told", arms=arms, why=_why_not(comparison))
-        (verdict,) = verdicts
-        differences.append(
-            Difference(arm, -100 * verdict.luck.value, -100 * verdict.high, -100 * verdict.low, verdict.sentence())
-        )
-        certain.append(verdict.is_different)
+    verdicts, why = verdicts_of(claim, root, arms)
+    if why:
+        return Finding(claim, "cannot_be_told", arms=arms, why=why)
+    differences = [
+        Difference(arm, -100 * one.luck.value, -100 * one.high, -100 * one.low, one.sentence())
+        for arm, one in verdicts.items()
+    ]
+    certain = [one.is_different for one in verdicts.values()]
     if claim.margin:
         return Finding(claim, _within(claim.margin, differences), differences, arms)
     return Finding(claim, _outcome([one.value for one in differences], certain), differences, arms)
 
 
-def _directory(configuration: Configuration) -> str:
-    return str(configuration.runs[0].directory)
+def verdicts_of(claim: Claim, root: Path, arms: Mapping[str, Configuration]) -> tuple[dict[str, Verdict], str]:
+    """The comparison's verdict on each other arm against the one that the claim says is better.
 
+    Args:
+        claim: the claim, whose runs are complete.
+        root: the folder of the study.
+        arms: the runs of each arm.
 
-def _why_not(comparison: Comparison) -> str:
-    return "; ".join(dict.fromkeys(why for _, why in comparison.judged.left_out))
+    Returns:
+        The verdicts, and why there is none on some of the arms; empty if there is one on each.
+    """
+    folders = [claim.folder(arm, root) for arm in (claim.better, *claim.others)]
+    judged = compare(folders, baseline=arms[claim.better].runs[0].directory).judged
+    verdicts = {
+        arm: verdict
+        for arm in claim.others
+        for verdict in judged.verdicts
+        if verdict.one.runs[0].is_in(str(arms[arm].runs[0].directory))
+    }
+    why = dict.fromkeys(why for _, why in judged.left_out)
+    return verdicts, "; ".join(why) if len(verdicts) < len(claim.others) else ""
 
 
 def _outcome(values: Sequence[float], certain: Sequence[bool]) -> Outcome:
@@ -151,10 +160,10 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
         values[arm] = [known[seed] for seed in claim.seeds]
     for arm in claim.others:
         each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
-        mean, low, high, chance = students_t(each)
-        ends = (mean, low, high)
-        differences.append(Difference(arm, *(map(math.exp, ends) if is_times(claim) else (100 * end for end in ends))))
-        chances.append((mean, chance))
+        *figures, chance = students_t(each)
+        told = map(math.exp, figures) if is_times(claim) else (100 * one for one in figures)
+        differences.append(Difference(arm, *told))
+        chances.append((figures[0], chance))
     certain = [chance < LEVEL for chance in holm([chance for _, chance in chances])]
     return Finding(claim, _outcome([mean for mean, _ in chances], certain), differences, arms)
 
@@ -171,13 +180,10 @@ def sign_of(claim: Claim) -> int:
 
 def figure_of(claim: Claim, run: FinishedRun) -> float | None:
     """The figure of a run that is compared; of epochs the logarithm, whose differences are how many times."""
-    match claim.figure:
-        case "epochs":
-            epochs = epochs_to(run.history, "train/accuracy", 1 - claim.error)
-            return None if epochs is None else math.log(epochs)
-        case "epochs_of_validation":
-            epochs = epochs_to(run.history, "val/accuracy", 1 - claim.error)
-            return None if epochs is None else math.log(epochs)
+    if claim.figure in ("epochs", "epochs_of_validation"):
+        name = "train/accuracy" if claim.figure == "epochs" else "val/accuracy"
+        epochs = epochs_to(run.history, name, 1 - claim.error)
+        return None if epochs is None else math.log(epochs)
     last = run.history[-1] if run.history else {}
     training, validation = last.get("train/accuracy"), last.get("val/accuracy")
     if training is None or claim.figure == "training_accuracy":

@@ -7,6 +7,7 @@ weights of standard deviation σ, makes signals √n · σ times as large; a ReL
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal, get_args
 
 import torch
@@ -119,20 +120,16 @@ def signals(network: nn.Module, init: Init, images: Tensor, labels: Tensor) -> l
 
 def means(of_seeds: Sequence[Sequence[Signal]]) -> list[Signal]:
     """The means of what several networks show, which differ in the seed of their weights."""
-
-    def mean(values: Sequence[float]) -> float:
-        return sum(values) / len(values)
-
     return [
         Signal(
             layer=same[0].layer,
             inputs=same[0].inputs,
-            growth=(same[0].growth[0], mean([one.growth[1] for one in same])),
+            growth=(same[0].growth[0], fmean(one.growth[1] for one in same)),
             backward=None
             if same[0].backward is None
-            else (same[0].backward[0], mean([one.backward[1] for one in same if one.backward is not None])),
-            size=mean([one.size for one in same]),
-            gradient=mean([one.gradient for one in same]),
+            else (same[0].backward[0], fmean(one.backward[1] for one in same if one.backward is not None)),
+            size=fmean(one.size for one in same),
+            gradient=fmean(one.gradient for one in same),
         )
         for same in zip(*of_seeds, strict=True)
     ]

@@ -8,6 +8,7 @@ studies/why_51.md and studies/why_51.ko.md. The sentences there are written by h
 them again.
 """
 
+import math
 import statistics
 import string
 import sys
@@ -31,6 +32,7 @@ from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.verdicts import Verdict
 from cnn_experiments.settings.schema import Settings
 from scripts.claims import ROOT, Claim, read_claims
+from scripts.findings import verdicts_of
 from scripts.signals import (
     INITS,
     Init,
@@ -164,20 +166,13 @@ class Untrained:
             "std": f"{truncated_std(0.1):.5f}",
             "photographs": str(len(self.labels)),
             "input": short(size_of(self.images)),
-            "growth.theory": short(_product([one.growth[0] for one in article])),
+            "growth.theory": short(math.prod(one.growth[0] for one in article)),
             "growth.measured": short(article[-1].size / size_of(self.images)),
             "forward": table(forward),
             "backward": table(backward),
             "steps": table(changes),
         }
         return found | self.first_losses(), of_inits
-
-
-def _product(values: Sequence[float]) -> float:
-    product = 1.0
-    for value in values:
-        product *= value
-    return product
 
 
 def judged(claim: Claim, root: Path) -> tuple[dict[str, Configuration], dict[str, Verdict]]:
@@ -187,13 +182,9 @@ def judged(claim: Claim, root: Path) -> tuple[dict[str, Configuration], dict[str
         UserError: the arms cannot be compared.
     """
     arms = {arm: compare(claim.folder(arm, root)).configurations[0] for arm in claim.arms}
-    comparison = compare([claim.folder(arm, root) for arm in arms], baseline=arms[claim.better].runs[0].directory)
-    if comparison.judged.left_out:
-        raise UserError(f"{root / claim.name}: {'; '.join(why for _, why in comparison.judged.left_out)}")
-    verdicts = {}
-    for arm in claim.others:
-        place = str(arms[arm].runs[0].directory)
-        (verdicts[arm],) = [verdict for verdict in comparison.judged.verdicts if verdict.one.runs[0].is_in(place)]
+    verdicts, why = verdicts_of(claim, root, arms)
+    if why:
+        raise UserError(f"{root / claim.name}: {why}")
     return arms, verdicts
 
 
@@ -204,10 +195,15 @@ def outcome(verdict: Verdict) -> str:
     return "better" if verdict.luck.value > 0 else "worse"
 
 
-def of_arms(claim: Claim, root: Path, predictions: Mapping[str, str]) -> tuple[Figures, dict[str, Figures]]:
+def of_arms(
+    claim: Claim,
+    root: Path,
+    arms: Mapping[str, Configuration],
+    verdicts: Mapping[str, Verdict],
+    predictions: Mapping[str, str],
+) -> tuple[Figures, dict[str, Figures]]:
     """Figures of the arms, and those that are words, by language."""
-    arms, verdicts = judged(claim, root)
-    found: Figures = {"commands": "\n".join(_command(claim, arm, root) for arm in claim.arms)}
+    found: Figures = {"commands": "\n".join(claim.command(arm, root) for arm in claim.arms)}
     words: dict[str, Figures] = {language: {} for language in PAGES}
     for arm, configuration in arms.items():
         accuracies = [run.metrics["test/accuracy"] for run in configuration.runs]
@@ -235,11 +231,6 @@ def of_arms(claim: Claim, root: Path, predictions: Mapping[str, str]) -> tuple[F
 def _mean_of(configuration: Configuration, epoch: int, name: str) -> float:
     """Mean over the runs of a figure of an epoch; -1 is the last."""
     return statistics.fmean(run.history[epoch][name] for run in configuration.runs)
-
-
-def _command(claim: Claim, arm: str, root: Path) -> str:
-    words = [f"'{word}'" if "[" in word else word for word in claim.task(arm)]
-    return f"cnn-train -m {' '.join(words)} hydra.sweep.dir={claim.folder(arm, root)}"
 
 
 def dead_units(arms: Mapping[str, Configuration]) -> Figures:
@@ -384,8 +375,8 @@ def write_pages(file: Path, root: Path, folder: Path, templates: Path = FILE.par
     """
     plan = yaml.safe_load(file.read_text(encoding="utf-8"))
     (claim,) = read_claims(file)
-    figures, words = of_arms(claim, root, plan["predictions"])
     arms, verdicts = judged(claim, root)
+    figures, words = of_arms(claim, root, arms, verdicts, plan["predictions"])
     untrained = Untrained(plan["untrained"])
     of_untrained, of_inits = untrained.figures()
     figures |= of_untrained | size_of_the_articles(claim, root, untrained.multiply_adds("narrow"))

@@ -75,12 +75,11 @@ class Search(OptunaSweeperImpl):
     def open_study(self) -> optuna.Study:
         """The study in the storage, created if need be."""
         storage = self.storage
-        if isinstance(storage, str) and not storage.startswith("redis"):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", ExperimentalWarning)
-                with self.alone():  # two processes cannot create the tables at once
+        with self.alone():  # two processes cannot create the tables, or the study, at once
+            if isinstance(storage, str) and not storage.startswith("redis"):
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", ExperimentalWarning)
                     storage = optuna.storages.RDBStorage(storage, heartbeat_interval=HEARTBEAT, grace_period=GRACE)
-        with self.alone():
             return optuna.create_study(
                 study_name=self.study_name,
                 storage=storage,

@@ -1,5 +1,6 @@
 """The one LightningDataModule: provides any data set to Lightning's Trainer."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
@@ -55,12 +56,17 @@ class LightningData(pl.LightningDataModule):
         return (images if size is None else scaled(images, size)), labels
 
 
+def scaled_shape(shape: Sequence[int], size: int) -> tuple[int, int, int]:
+    """The shape of an image (C, H, W) at a height of `size` pixels, and a width in proportion."""
+    channels, height, width = shape
+    return channels, size, round(size * width / height)
+
+
 def scaled(images: Tensor, size: int) -> Tensor:
-    """Images (N, C, H, W) at a height of `size` pixels, and a width in proportion; each pixel is a weighted mean."""
-    height, width = images.shape[2:]
-    if height == size:
+    """Images (N, C, H, W) at a height of `size` pixels, see `scaled_shape`; each pixel is a weighted mean."""
+    if images.shape[2] == size:
         return images
-    return functional.interpolate(images, (size, round(size * width / height)), mode="bilinear", antialias=True)
+    return functional.interpolate(images, scaled_shape(images.shape[1:], size)[1:], mode="bilinear", antialias=True)
 
 
 def first_batch(data: ImageData, settings: TrainerSettings) -> Tensor:

@@ -32,7 +32,7 @@ from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
-from cnn_experiments.trainers.data import LightningData, first_batch
+from cnn_experiments.trainers.data import LightningData, first_batch, scaled_shape
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
 from cnn_experiments.trainers.layer_sequential_init import initialise_layer_by_layer
 from cnn_experiments.trainers.learning_rate import range_test
@@ -351,11 +351,11 @@ def training_costs(settings: Settings, network: nn.Module, data: ImageData, epoc
     """``training_multiply_adds``: those of a training image, in the mean over the epochs, if these were scaled."""
     if not settings.trainer.training_image_sizes:
         return {}
-    channels, height, width = data.input_shape
-    epochs_of = Counter(settings.trainer.training_image_size(epoch) or height for epoch in range(epochs))
+    epochs_of = Counter(settings.trainer.training_image_size(epoch) for epoch in range(epochs))
     of_sizes = [
-        number * layer_table(network, (channels, size, round(size * width / height))).multiply_adds
+        number * layer_table(network, scaled_shape(data.input_shape, size)).multiply_adds
         for size, number in epochs_of.items()
+        if size is not None
     ]
     return {"training_multiply_adds": round(sum(of_sizes) / max(1, epochs))}
 

@@ -9,6 +9,7 @@ from torch import nn
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import copied
+from cnn_experiments.trainers.data import scaled_shape
 from cnn_experiments.trainers.soft_labels import SoftLabels
 
 IMAGES = 2  # batch normalisation takes no fewer
@@ -60,18 +61,20 @@ def check_training_image_sizes(network: nn.Module, input_shape: tuple[int, int, 
     Args:
         network: the network; it is not touched, and no random numbers are drawn.
         input_shape: of an image that it is tested on: channels, height and width.
-        sizes: heights of training images, in pixels.
+        sizes: heights of training images, in pixels; none if they are as large as those of the test.
 
     Raises:
         UserError: one is larger than that of the test, or the network's weights do not have the same shapes for it.
     """
-    channels, height, width = input_shape
+    if not sizes:
+        return
+    height = input_shape[1]
     trial = copied(network).cpu().float().train()
 
     def fits(size: int) -> bool:
         try:
             with torch.random.fork_rng(devices=[]), torch.no_grad():
-                trial(torch.zeros(IMAGES, channels, size, round(size * width / height)))
+                trial(torch.zeros(IMAGES, *scaled_shape(input_shape, size)))
         except Exception:  # whatever the network raises
             return False
         return True
