@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start hundreds of processes: none should compile its modules anew, whatever the shell's settings.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test test-all mutants audit benchmark study why51 docs lock clean
+.PHONY: train test test-all mutants audit benchmark study recipes why51 docs lock clean
 
 train: .venv/ready          ## train LeNet-5 on MNIST
 	$(BIN)/cnn-train
@@ -38,7 +38,10 @@ benchmark: .venv/ready      ## time an epoch beside other ways to train
 
 # What is complete is not run again, and what was interrupted is resumed.
 study: .venv/ready          ## test the papers' claims, or CLAIMS=NAME,NAME alone, and write docs/claims.md (hours)
-	$(BIN)/python -m scripts.study $(CLAIMS)
+	$(BIN)/python -m scripts.study claims $(CLAIMS)
+
+recipes: .venv/ready        ## measure what makes a network better, or RECIPES=NAME,NAME alone, and write docs/recipes.md (hours)
+	$(BIN)/python -m scripts.study recipes $(RECIPES)
 
 why51: .venv/ready          ## find out why the article's AlexNet did not learn, and write docs/why_51.md (an hour)
 	$(BIN)/python -m scripts.why_51

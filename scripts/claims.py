@@ -1,4 +1,4 @@
-"""The papers' claims of studies/claims.yaml, and the sweeps that test them."""
+"""What is to be compared, as studies/claims.yaml and studies/recipes.yaml say it, and the sweeps that do it."""
 
 import shlex
 from dataclasses import dataclass, field, replace
@@ -12,11 +12,34 @@ from cnn_experiments.runs.sweep import is_sweep, number_completed, read_record
 from cnn_experiments.settings.suggestions import suggest
 
 ROOT = Path(__file__).parents[1]
-FILE = ROOT / "studies" / "claims.yaml"
+STUDIES = ROOT / "studies"
 
 Figure = Literal[
     "test_accuracy", "epochs", "epochs_of_validation", "gap", "training_accuracy", "multiply_adds", "parameters"
 ]
+
+
+@dataclass(frozen=True)
+class Study:
+    """Claims that one page is about.
+
+    Args:
+        name: of its file in studies/, beside which ``<name>_page.yaml`` has the words of the page, and of its page in
+            docs/.
+        command: the command that trains what is missing of some claims, up to their names.
+    """
+
+    name: str
+    command: str
+
+    @property
+    def file(self) -> Path:
+        """The claims."""
+        return STUDIES / f"{self.name}.yaml"
+
+
+STUDY_OF_CLAIMS = Study("claims", "make study CLAIMS=")
+STUDY_OF_RECIPES = Study("recipes", "make recipes RECIPES=")
 
 
 @dataclass(frozen=True)
@@ -107,7 +130,7 @@ class Claim:
             return self._from_the_beginning(arm, root)
         if not self.is_begun(arm, root):
             raise UserError(
-                f"{folder}: this sweep was begun with other settings than {FILE.name} has now. Remove it, or move it"
+                f"{folder}: this sweep was begun with other settings than studies/ has now. Remove it, or move it"
             )
         return [f"resume={folder}"] if self.missing(arm, root) else []
 
@@ -126,9 +149,11 @@ class Claim:
         return not any(self.missing(arm, root) for arm in self.arms)
 
 
-def read_claims(file: Path = FILE) -> list[Claim]:
-    """The claims of a file, in its order."""
+def read_claims(file: Path = STUDY_OF_CLAIMS.file) -> list[Claim]:
+    """The claims of a file, in its order; their sizes are its own or those of the papers' claims."""
     content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    if "sizes" not in content:
+        content |= {"sizes": yaml.safe_load(STUDY_OF_CLAIMS.file.read_text(encoding="utf-8"))["sizes"]}
     sizes = {name: Size(name, **size) for name, size in content["sizes"].items()}
     claims: dict[str, Claim] = {}
     for entry in content["claims"]:
@@ -146,8 +171,13 @@ def _read_claim(entry: dict[str, Any], sizes: dict[str, Size]) -> Claim:
     return Claim(**{**entry, **lists, **size})
 
 
-def chosen_claims(claims: list[Claim], names: list[str]) -> list[Claim]:
+def chosen_claims(claims: list[Claim], names: list[str], study: Study = STUDY_OF_CLAIMS) -> list[Claim]:
     """The claims of these names; all without any.
+
+    Args:
+        claims: to choose from.
+        names: of some of them.
+        study: whose they are.
 
     Raises:
         UserError: there is no such claim.
@@ -155,5 +185,5 @@ def chosen_claims(claims: list[Claim], names: list[str]) -> list[Claim]:
     known = [claim.name for claim in claims]
     for name in names:
         if name not in known:
-            raise UserError(f"CLAIMS={name}: there is no such claim. {suggest(name, known)}")
+            raise UserError(f"{study.command.split()[-1]}{name}: there is no such name. {suggest(name, known)}")
     return [claim for claim in claims if not names or claim.name in names]

@@ -1,46 +1,57 @@
-"""docs/claims.md and docs/claims.ko.md, written from the runs of the study alone."""
+"""The pages of the studies, docs/claims.md and docs/recipes.md, written from their runs alone, in both languages."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
 from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.formats import figure, in_markdown, some_of
-from scripts.claims import ROOT, Claim, Size
+from scripts.claims import ROOT, STUDIES, STUDY_OF_CLAIMS, Claim, Size, Study
 from scripts.findings import Difference, Finding, find, is_times
 
 Language = Literal["en", "ko"]
 LANGUAGES: tuple[Language, ...] = ("en", "ko")
-PAGES: dict[Language, str] = {"en": "claims.md", "ko": "claims.ko.md"}
-
-WORDS = yaml.safe_load((ROOT / "studies" / "claims_page.yaml").read_text(encoding="utf-8"))
+SUFFIXES: dict[Language, str] = {"en": ".md", "ko": ".ko.md"}
 
 
-def write_pages(claims: Sequence[Claim], root: Path, folder: Path = ROOT / "docs") -> list[Path]:
-    """Write both pages.
+def words_of(study: Study) -> dict[str, Any]:
+    """The words of a study's page: its own, and for all else those of the papers' claims."""
+    files = [STUDIES / f"{name}_page.yaml" for name in dict.fromkeys((STUDY_OF_CLAIMS.name, study.name))]
+    words: dict[str, Any] = {}
+    for file in files:
+        words |= yaml.safe_load(file.read_text(encoding="utf-8"))
+    return words
+
+
+def write_pages(
+    claims: Sequence[Claim], root: Path, folder: Path = ROOT / "docs", study: Study = STUDY_OF_CLAIMS
+) -> list[Path]:
+    """Write the page in both languages.
 
     Args:
         claims: all claims.
-        root: the folder of the study.
+        root: the folder of their runs.
         folder: where the pages are written.
+        study: whose claims they are.
 
     Returns:
         The files.
     """
     findings = [find(claim, root) for claim in claims]
-    files = [folder / name for name in PAGES.values()]
+    files = [folder / f"{study.name}{suffix}" for suffix in SUFFIXES.values()]
     for language, file in zip(LANGUAGES, files, strict=True):
-        file.write_text(page(findings, language), encoding="utf-8")
+        file.write_text(page(findings, language, study), encoding="utf-8")
     return files
 
 
-def page(findings: Sequence[Finding], language: Language) -> str:
+def page(findings: Sequence[Finding], language: Language, study: Study = STUDY_OF_CLAIMS) -> str:
     """The page in a language."""
+    words = words_of(study)
 
     def say(key: str, **parts: object) -> str:
-        return WORDS[key][language].format(**parts)
+        return words[key][language].format(**parts)
 
     other: Language = "ko" if language == "en" else "en"
     name_of_other = {"en": "English", "ko": "한국어"}[other]
@@ -49,7 +60,7 @@ def page(findings: Sequence[Finding], language: Language) -> str:
     lines = [
         f"# {say('title')}",
         "",
-        f"[{name_of_other}]({PAGES[other]})",
+        f"[{name_of_other}]({study.name}{SUFFIXES[other]})",
         "",
         say("introduction"),
         "",
@@ -62,7 +73,7 @@ def page(findings: Sequence[Finding], language: Language) -> str:
     for paper in dict.fromkeys(finding.claim.paper for finding in findings):
         of_paper = [finding for finding in findings if finding.claim.paper == paper]
         sizes = {finding.claim.size.name: _text(finding.claim.size, language) for finding in of_paper}
-        rows = [_row(finding, language, say) for finding in of_paper]
+        rows = [_row(finding, language, say, words, study.command) for finding in of_paper]
         lines += [f"## {paper}", "", *_table([say("heading").split(" | "), *rows]), ""]
         lines += [say("sizes"), "", *(f"- `{name}`: {in_markdown(size)}" for name, size in sizes.items()), ""]
     lines += [f"## {say('commands')}"]
@@ -74,8 +85,10 @@ def page(findings: Sequence[Finding], language: Language) -> str:
 Say = Callable[..., str]
 
 
-def _row(finding: Finding, language: Language, say: Say) -> list[str]:
-    claim = finding.claim
+def _row(finding: Finding, language: Language, say: Say, words: Mapping[str, Any], command: str) -> list[str]:
+    claim, section = finding.claim, finding.claim.section
+    for english, own in words["sections"][language].items():
+        section = section.replace(english, own)
     compared = say(claim.figure, error=f"{100 * claim.error:g}")
     others = ", ".join(claim.others)
     several = len(finding.differences) > 1
@@ -87,26 +100,19 @@ def _row(finding: Finding, language: Language, say: Say) -> list[str]:
     ]
     return [
         f"[{in_markdown(_text(claim, language))}](#{claim.name})",
-        _section_of(claim, language),
+        section,
         in_markdown(say("against", better=claim.better, others=others, figure=compared)),
         say("size", size=f"`{claim.size.name}`", seeds=len(claim.seeds))
         if len(claim.seeds) > 1
         else f"`{claim.size.name}`",
         "<br>".join(differences),
         say(finding.outcome),
-        f"`make study CLAIMS={claim.name}`",
+        f"`{command}{claim.name}`",
     ]
 
 
 def _text(of: Claim | Size, language: Language) -> str:
     return of.en if language == "en" else of.ko
-
-
-def _section_of(claim: Claim, language: Language) -> str:
-    section = claim.section
-    for english, korean in WORDS["sections"].items() if language == "ko" else ():
-        section = section.replace(english, korean)
-    return section
 
 
 def _difference(claim: Claim, one: Difference, say: Say) -> str:

@@ -1,7 +1,8 @@
-"""Train the runs that test the papers' claims, and write what they say to docs/claims.md and docs/claims.ko.md.
+"""Train the runs that test the papers' claims, or the recipes, and write what they say to docs/.
 
-    make study                       # all that are missing
-    make study CLAIMS=relu,dropout   # those of some claims
+    make study                            # all that are missing, for docs/claims.md and docs/claims.ko.md
+    make study CLAIMS=relu,dropout        # those of some claims
+    make recipes RECIPES=muon,mixup       # the same for docs/recipes.md and docs/recipes.ko.md
 
 Each arm of a claim is a sweep in outputs/study/<claim>/<arm>. An arm that sets nothing is one in
 outputs/study/unchanged/<size>, which the claims of this size share. What was interrupted is resumed, and what is
@@ -17,7 +18,7 @@ from pathlib import Path
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.finished import run_directories
 from cnn_experiments.runs.formats import duration
-from scripts.claims import Claim, chosen_claims, read_claims
+from scripts.claims import STUDY_OF_CLAIMS, STUDY_OF_RECIPES, Claim, Study, chosen_claims, read_claims
 from scripts.claims_pages import write_pages
 
 STUDY = Path("outputs") / "study"
@@ -92,20 +93,25 @@ def seconds_of(claim: Claim, root: Path) -> list[float]:
     return [one["train_seconds"] for one in metrics if one.get("status") == "completed"]
 
 
-def main(names: Sequence[str]) -> int:
-    """Train what is missing of the claims of these names, or of all, and write the pages; the exit status."""
-    claims = read_claims()
+def main(study: Study, names: Sequence[str]) -> int:
+    """Train what is missing of the claims of these names, or of all, and write the pages; the exit status.
+
+    Args:
+        study: whose claims.
+        names: of some claims, also several in one word with commas between them.
+    """
     try:
-        chosen = chosen_claims(claims, [name for word in names for name in word.split(",")])
+        claims = read_claims(study.file)
+        chosen = chosen_claims(claims, [name for word in names for name in word.split(",")], study)
         own = {claim.runs_of or claim.name for claim in chosen}
         status = run_claims([claim for claim in claims if claim.name in own], STUDY)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for file in write_pages(claims, STUDY):
+    for file in write_pages(claims, STUDY, study=study):
         print(f"written: {file}")
     return status
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main({"claims": STUDY_OF_CLAIMS, "recipes": STUDY_OF_RECIPES}[sys.argv[1]], sys.argv[2:]))

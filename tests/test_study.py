@@ -12,7 +12,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.sweep import write_record
-from scripts.claims import Claim, Size, chosen_claims, read_claims
+from scripts.claims import STUDY_OF_RECIPES, Claim, Size, chosen_claims, read_claims
 from scripts.claims_pages import page, write_pages
 from scripts.findings import epochs_to, find, students_t
 from scripts.study import INTERRUPTED, left, run_claims
@@ -20,6 +20,7 @@ from tests.test_comparison import write_run
 from tests.test_verdicts import answers
 
 CLAIMS = read_claims()
+RECIPES = read_claims(STUDY_OF_RECIPES.file)
 SOON = (
     "partial_connections",
     "depth",
@@ -76,7 +77,8 @@ class TestClaims:
             "GoogLeNet": True,
         }
         assert len({one.name for one in CLAIMS}) == len(CLAIMS)
-        for one in CLAIMS:
+        assert len({one.name for one in RECIPES}) == len(RECIPES)
+        for one in (*CLAIMS, *RECIPES):
             assert one.en
             assert one.en.isascii() or "×" in one.en or "±" in one.en
             assert any("가" <= letter <= "힣" for letter in one.ko)
@@ -86,7 +88,7 @@ class TestClaims:
 
     def test_claims_that_share_runs_have_the_same_seeds(self) -> None:
         seeds: dict[Path, set[tuple[int, ...]]] = {}
-        for one in CLAIMS:
+        for one in (*CLAIMS, *RECIPES):
             for arm in one.arms:
                 seeds.setdefault(one.folder(arm, Path()), set()).add(one.seeds)
         assert all(len(each) == 1 for each in seeds.values())
@@ -95,7 +97,7 @@ class TestClaims:
         "one",
         [
             pytest.param(one, id=one.name, marks=[] if one.name in SOON else pytest.mark.slow)
-            for one in CLAIMS
+            for one in (*CLAIMS, *RECIPES)
             if not one.runs_of
         ],
     )
@@ -110,8 +112,10 @@ class TestClaims:
         assert all(left != right for left, right in zip(settings.values(), list(settings.values())[1:], strict=False))
 
     def test_a_name_that_is_misspelt(self) -> None:
-        with pytest.raises(UserError, match=r"CLAIMS=relus: there is no such claim\. .*relu"):
+        with pytest.raises(UserError, match=r"^CLAIMS=relus: there is no such name\. .*relu"):
             chosen_claims(CLAIMS, ["relus"])
+        with pytest.raises(UserError, match=r"^RECIPES=mix: there is no such name\. .*mixup"):
+            chosen_claims(RECIPES, ["mix"], STUDY_OF_RECIPES)
 
 
 class TestFindings:
@@ -215,6 +219,19 @@ class TestFindings:
 
 
 class TestPages:
+    def test_a_recipe_helps_or_harms(self, tmp_path: Path) -> None:
+        one = claim(section="Hand and others 2020")
+        write_arm(tmp_path, one, "partial", right=[answers(wrong) for wrong in (20, 21, 22)])
+        write_arm(tmp_path, one, "full", right=[answers(wrong) for wrong in (80, 81, 82)])
+        files = write_pages([one], tmp_path, tmp_path, STUDY_OF_RECIPES)
+        assert [file.name for file in files] == ["recipes.md", "recipes.ko.md"]
+        english, korean = (file.read_text(encoding="utf-8") for file in files)
+        assert "| Hand and others 2020 | partial against full: test accuracy |" in english
+        assert "| **helps** | `make recipes RECIPES=table` |" in english
+        assert "**1 settings**: 1 help, 0 harm" in english
+        assert "| Hand 등 2020 | partial 대 full: 테스트 정확도 |" in korean
+        assert "| **도움** |" in korean
+
     def test_both_languages_have_the_same_figures(self, tmp_path: Path) -> None:
         one = claim()
         write_arm(tmp_path, one, "partial", right=[answers(wrong) for wrong in (20, 21, 22)])
@@ -234,9 +251,10 @@ class TestPages:
             assert difference.sentence in text
 
     def test_the_pages_of_the_repository_have_every_claim(self) -> None:
-        for name in ("claims.md", "claims.ko.md"):
-            text = (Path(__file__).parents[1] / "docs" / name).read_text(encoding="utf-8")
-            assert [one.name for one in CLAIMS if f"\n### {one.name}\n" not in text] == []
+        for study, claims in (("claims", CLAIMS), ("recipes", RECIPES)):
+            for suffix in (".md", ".ko.md"):
+                text = (Path(__file__).parents[1] / "docs" / f"{study}{suffix}").read_text(encoding="utf-8")
+                assert [one.name for one in claims if f"\n### {one.name}\n" not in text] == []
 
 
 class TestRunner:
@@ -290,6 +308,6 @@ class TestRunner:
     def test_runs_with_other_settings_are_not_taken_for_these(self, tmp_path: Path) -> None:
         one = claim()
         write_record(one.folder("full", tmp_path), ["model.c3=full", "seed=1"], [])
-        with pytest.raises(UserError, match=r"begun with other settings than claims\.yaml has now"):
+        with pytest.raises(UserError, match=r"begun with other settings than studies/ has now"):
             run_claims([one], tmp_path, lambda words: 0)
         assert find(one, tmp_path).outcome == "not_run"
