@@ -4,7 +4,7 @@ BIN := .venv/bin
 # The tests start hundreds of processes: none should compile its modules anew, whatever the shell's settings.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: train test test-all mutants audit benchmark study recipes why51 docs lock clean
+.PHONY: train test test-all mutants audit benchmark study recipes results why51 wishes docs lock clean
 
 train: .venv/ready          ## train LeNet-5 on MNIST
 	$(BIN)/cnn-train
@@ -43,8 +43,14 @@ study: .venv/ready          ## test the papers' claims, or CLAIMS=NAME,NAME alon
 recipes: .venv/ready        ## measure what makes a network better, or RECIPES=NAME,NAME alone, and write docs/recipes.md (hours)
 	$(BIN)/python -m scripts.study recipes $(RECIPES)
 
+results: .venv/ready        ## train the runs of docs/results.md, or RESULTS=NAME,NAME alone, and write it (many hours)
+	$(BIN)/python -m scripts.results $(RESULTS)
+
 why51: .venv/ready          ## find out why the article's AlexNet did not learn, and write docs/why_51.md (an hour)
 	$(BIN)/python -m scripts.why_51
+
+wishes: .venv/ready         ## measure what the article wished for, and write docs/wishes.md (minutes)
+	$(BIN)/python -m scripts.wishes
 
 # Warnings are errors: a link that leads nowhere, an anchor or a picture that does not exist.
 docs: .venv/ready           ## build the site, in both languages, into site/

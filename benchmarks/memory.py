@@ -6,6 +6,9 @@ counts is anonymous memory, which leaves out files that are mapped into memory, 
 processes share is counted once (`Pss_Anon` in /proc/PID/smaps_rollup; Linux alone).
 
 Usage: python benchmarks/memory.py [words of cnn-train …]
+
+The page docs/wishes.md shows more numbers of photographs, and beside them what loading all of them first takes
+(`scripts/wishes.py`).
 """
 
 import os
@@ -47,22 +50,38 @@ def anonymous_memory(processes: Sequence[psutil.Process]) -> float:
     return total / 1024
 
 
-def peak_of(words: Sequence[str], data: Path, folder: Path) -> float:
-    """The most anonymous memory of cnn-train with these words, and all its workers together, in MiB."""
-    command = [sys.executable, "-m", "cnn_experiments.train", *words, f"hydra.run.dir={folder}"]
+def peak_of(command: Sequence[str], data: Path) -> float:
+    """The most anonymous memory of a command and all its workers together, in MiB.
+
+    Args:
+        command: the command.
+        data: its data directory.
+    """
     environment = {**os.environ, "CNN_EXPERIMENTS_DATA": str(data)}
     peak = 0.0
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as training:
-        process = psutil.Process(training.pid)
-        while training.poll() is None:
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as started:
+        process = psutil.Process(started.pid)
+        while started.poll() is None:
             try:
                 peak = max(peak, anonymous_memory([process, *process.children(recursive=True)]))
             except psutil.NoSuchProcess:
                 break
             time.sleep(0.2)
-    if training.returncode:
-        raise SystemExit(training.returncode)
+    if started.returncode:
+        raise SystemExit(started.returncode)
     return peak
+
+
+def peak_of_training(photographs: Path, place: Path, words: Sequence[str]) -> float:
+    """The peak of cnn-train on a folder of photographs, with an empty cache.
+
+    Args:
+        photographs: the folder.
+        place: an empty folder for the cache and the run.
+        words: further words of cnn-train.
+    """
+    given = [*WORDS, *ALIKE, f"datamodule.source={photographs}", *words, f"hydra.run.dir={place / 'run'}"]
+    return peak_of([sys.executable, "-m", "cnn_experiments.train", *given], place / "data")
 
 
 def main(words: Sequence[str], numbers: Sequence[int] = NUMBERS) -> dict[int, float]:
@@ -72,8 +91,7 @@ def main(words: Sequence[str], numbers: Sequence[int] = NUMBERS) -> dict[int, fl
         for number in numbers:
             photographs = Path(place) / f"photographs{number}"
             make_photographs(photographs, number)
-            given = [*WORDS, *ALIKE, f"datamodule.source={photographs}", *words]
-            peaks[number] = peak_of(given, Path(place) / f"data{number}", Path(place) / f"run{number}")
+            peaks[number] = peak_of_training(photographs, Path(place) / f"{number}", words)
             print(f"{number:,} photographs: at most {peaks[number]:.0f} MiB of anonymous memory", flush=True)
     few, many = min(peaks), max(peaks)
     print(f"{peaks[many] - peaks[few]:+.0f} MiB for {many - few:,} photographs more (target: under {WANTED})")

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
@@ -10,10 +10,7 @@ from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.formats import figure, in_markdown, some_of
 from scripts.claims import ROOT, STUDIES, STUDY_OF_CLAIMS, Claim, Size, Study
 from scripts.findings import Difference, Finding, find, is_times
-
-Language = Literal["en", "ko"]
-LANGUAGES: tuple[Language, ...] = ("en", "ko")
-SUFFIXES: dict[Language, str] = {"en": ".md", "ko": ".ko.md"}
+from scripts.pages import SUFFIXES, Language
 
 
 def words_of(study: Study) -> dict[str, Any]:
@@ -40,9 +37,10 @@ def write_pages(
         The files.
     """
     findings = [find(claim, root) for claim in claims]
-    files = [folder / f"{study.name}{suffix}" for suffix in SUFFIXES.values()]
-    for language, file in zip(LANGUAGES, files, strict=True):
-        file.write_text(page(findings, language, study), encoding="utf-8")
+    files = []
+    for language, suffix in SUFFIXES.items():
+        files.append(folder / f"{study.name}{suffix}")
+        files[-1].write_text(page(findings, language, study), encoding="utf-8")
     return files
 
 
@@ -159,14 +157,14 @@ def _machine(findings: Sequence[Finding], say: Say) -> str:
     return in_markdown(
         say(
             "machine",
-            device=_values(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device")),
-            torch=_values(runs, lambda run: (run.metrics.get("versions") or {}).get("torch")),
-            commit=_values(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
+            device=values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device")),
+            torch=values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch")),
+            commit=values_of(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
         )
     )
 
 
-def _values(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
-    """The distinct values of the runs."""
+def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
+    """The distinct values of some runs, as part of a sentence; ``?`` if there is none."""
     found = sorted({str(value) for value in map(read, runs) if value})
     return some_of(found) if len(found) > 1 else "".join(found) or "?"

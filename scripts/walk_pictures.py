@@ -1,10 +1,10 @@
-"""Draw what the layers of a trained network make of a test image, for the walks through the networks in `docs/`.
+"""Draw what the layers of a trained network make of an image, for the walks through the networks in `docs/`.
 
     python scripts/walk_pictures.py cnn_experiments/explorer/carried_run 0 docs/lenet5_maps.png
-    python scripts/walk_pictures.py outputs/alexnet_dogs_vs_cats/… 0 docs/alexnet_maps.png
+    python scripts/walk_pictures.py outputs/alexnet_dogs_vs_cats/… docs/chelsea.jpg docs/alexnet_maps.png
 
-The number is that of a test image, as the page of `cnn-explore` counts them. A row of the picture is a layer: at most
-16 of its maps, or all of its units.
+The image is a file, or the number of a test image, as the page of `cnn-explore` counts them. A row of the picture is a
+layer: at most 16 of its maps, or all of its units.
 """
 
 import sys
@@ -31,16 +31,27 @@ LAYERS = {
 NAMES, GAP, LETTERS = 170, 16, 14  # pixels: width of the column of names, between rows, height of the letters
 
 
-def main(directory: Path, number: int, target: Path) -> None:
+def main(directory: Path, chosen: str, target: Path) -> None:
+    """Draw the picture.
+
+    Args:
+        directory: of the run.
+        chosen: an image file, or the number of a test image.
+        target: the PNG to be written.
+
+    Raises:
+        UserError: the run's data set is not there.
+    """
     run = cnn.open_run(directory)
     subject = subject_of(run)
     if subject.data is None or subject.tests is None:
         raise cnn.UserError(subject.problem)
-    image = subject.data.network_input(subject.tests.bytes_of([number]), "test")
+    pixels = subject.tests.bytes_of([int(chosen)]) if chosen.isdigit() else subject.data.read_image(Path(chosen))[None]
+    image = subject.data.network_input(pixels, "test")
     found = dict(named_layers(subject.network))
     layers = {name: found[name] for name in LAYERS[run.settings.model.name]}
-    pixels = torch.from_numpy(picture_of_input(subject.data, image[0])).permute(2, 0, 1)
-    rows = [("input", bytes_of(enlarged(pixels[None] / 255, IMAGE_SIDE)[0]))]
+    shown = torch.from_numpy(picture_of_input(subject.data, image[0])).permute(2, 0, 1)
+    rows = [("input", bytes_of(enlarged(shown[None] / 255, IMAGE_SIDE)[0]))]
     for name, _, values in layer_outputs(subject.network, image, layers=layers):
         shape = "x".join(map(str, values.shape[2:])) or "1"  # Pillow's font has no ×
         rows.append((f"{name}\n{values.shape[1]}@{shape}", bytes_of(picture_of_maps(values))))
@@ -54,7 +65,7 @@ def main(directory: Path, number: int, target: Path) -> None:
         pen.text((GAP // 2, top + picture.shape[0] // 2), name, fill="black", anchor="lm", font_size=LETTERS)
         top += picture.shape[0] + GAP
     drawing.save(target, optimize=True)
-    print(f"{target}: {target.stat().st_size / 1000:.0f} KB, {run.title()}, test image {number}")
+    print(f"{target}: {target.stat().st_size / 1000:.0f} KB, {run.title()}, {chosen}")
 
 
 def bytes_of(picture: torch.Tensor) -> np.ndarray:
@@ -63,4 +74,4 @@ def bytes_of(picture: torch.Tensor) -> np.ndarray:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]), Path(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2], Path(sys.argv[3]))

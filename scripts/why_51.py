@@ -10,7 +10,6 @@ them again.
 
 import math
 import statistics
-import string
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -31,8 +30,9 @@ from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.verdicts import Verdict
 from cnn_experiments.settings.schema import Settings
-from scripts.claims import ROOT, Claim, read_claims
+from scripts.claims import ROOT, STUDIES, Claim, read_claims
 from scripts.findings import verdicts_of
+from scripts.pages import SUFFIXES, Figures, Language, fill, short, table
 from scripts.signals import (
     INITS,
     Init,
@@ -50,34 +50,14 @@ from scripts.study import run_claims
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-FILE = ROOT / "studies" / "why_51.yaml"
+FILE = STUDIES / "why_51.yaml"
 RUNS = Path("outputs") / "why_51"
 ARTICLES_PASSES = 300 * 1600  # epochs, times training photographs
 # Words that are filled in, by language.
-WORDS = {
+WORDS: dict[Language, Figures] = {
     "en": {"better": "better", "worse": "worse", "same": "cannot be told apart", "yes": "yes", "no": "no"},
     "ko": {"better": "더 좋음", "worse": "더 나쁨", "same": "구별되지 않음", "yes": "예", "no": "아니요"},
 }
-PAGES = {"en": "why_51.md", "ko": "why_51.ko.md"}
-
-Figures = dict[str, str]
-
-
-class Page(string.Template):
-    """A page whose figures are written ``@{alexnet.he.test}``; formulas keep their dollar signs."""
-
-    delimiter = "@"
-    idpattern = r"[a-z0-9_.]+"
-
-
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a Markdown table, to stand below a heading."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
-def short(value: float) -> str:
-    """Three digits of a number, or all before its point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class Untrained:
@@ -201,10 +181,10 @@ def of_arms(
     arms: Mapping[str, Configuration],
     verdicts: Mapping[str, Verdict],
     predictions: Mapping[str, str],
-) -> tuple[Figures, dict[str, Figures]]:
+) -> tuple[Figures, dict[Language, Figures]]:
     """Figures of the arms, and those that are words, by language."""
     found: Figures = {"commands": "\n".join(claim.command(arm, root) for arm in claim.arms)}
-    words: dict[str, Figures] = {language: {} for language in PAGES}
+    words: dict[Language, Figures] = {language: {} for language in SUFFIXES}
     for arm, configuration in arms.items():
         accuracies = [run.metrics["test/accuracy"] for run in configuration.runs]
         found[f"{arm}.test"] = f"{statistics.fmean(accuracies):.3f}"
@@ -341,27 +321,7 @@ def picture_of_arms(arms: Mapping[str, Configuration], verdicts: Mapping[str, Ve
     return figure
 
 
-def write(figures: Figures, words: Mapping[str, Figures], templates: Path, folder: Path) -> list[Path]:
-    """Fill figures into both pages.
-
-    Args:
-        figures: by name.
-        words: figures that are words, by language.
-        templates: the folder of the pages as they were written by hand.
-        folder: where the pages are written.
-
-    Raises:
-        KeyError: a page names a figure that there is none of.
-    """
-    files = []
-    for language, name in PAGES.items():
-        text = Page((templates / name).read_text(encoding="utf-8")).substitute(figures | words[language])
-        (folder / name).write_text(text, encoding="utf-8")
-        files.append(folder / name)
-    return files
-
-
-def write_pages(file: Path, root: Path, folder: Path, templates: Path = FILE.parent) -> list[Path]:
+def write_pages(file: Path, root: Path, folder: Path, templates: Path = STUDIES) -> list[Path]:
     """Measure, draw and write everything, once all runs are complete.
 
     Args:
@@ -387,7 +347,7 @@ def write_pages(file: Path, root: Path, folder: Path, templates: Path = FILE.par
     }
     for target, picture in pictures.items():
         picture.savefig(target, dpi=110)
-    return [*write(figures, words, templates, folder), *pictures]
+    return [*fill(FILE.stem, figures, words, folder, templates), *pictures]
 
 
 def main() -> int:

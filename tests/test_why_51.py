@@ -11,8 +11,9 @@ import yaml
 from cnn_experiments.models.article import ArticleAlexNet
 from scripts import signals
 from scripts.claims import read_claims
+from scripts.pages import SUFFIXES
 from scripts.study import run_claims
-from scripts.why_51 import FILE, PAGES, write, write_pages
+from scripts.why_51 import FILE, write_pages
 from tests.conftest import QUICK_PHOTOGRAPHS
 from tests.test_languages import figures, rows
 
@@ -117,25 +118,10 @@ def test_both_pages_are_written_from_runs_and_hold_the_same_figures(
     assert run_claims([claim], root, lambda words: pytest.fail(f"it trains again: {words}")) == 0
     written = write_pages(file, root, folder)
     assert sorted(one.name for one in written) == ["why_51.ko.md", "why_51.md", "why_51_arms.png", "why_51_signals.png"]
-    english, korean = (folder / name for name in PAGES.values())
+    english, korean = (folder / f"why_51{suffix}" for suffix in SUFFIXES.values())
     assert "@" not in english.read_text(encoding="utf-8") + korean.read_text(encoding="utf-8")
     assert rows(str(english)) == rows(str(korean))
     assert figures(str(english)) ^ figures(str(korean)) == set()
     accuracy = next(root.rglob("article/**/metrics.json")).read_text(encoding="utf-8")
     line = next(line for line in english.read_text(encoding="utf-8").splitlines() if line.startswith("| `article` |"))
     assert f"{yaml.safe_load(accuracy)['test/accuracy']:.3f}" in line
-
-
-def test_a_figure_that_there_is_none_of_is_refused(tmp_path: Path) -> None:
-    for name in PAGES.values():
-        (tmp_path / name).write_text("$x$ is @{known}, and @{unknown}", encoding="utf-8")
-    with pytest.raises(KeyError, match="unknown"):
-        write({"known": "1"}, {language: {} for language in PAGES}, tmp_path, tmp_path)
-
-
-def test_the_pages_in_docs_are_those_of_the_templates() -> None:
-    """What stands in docs/ was written by `make why51` from the sentences that there are now."""
-    for name in PAGES.values():
-        page = (FILE.parents[1] / "docs" / name).read_text(encoding="utf-8").splitlines()
-        for line in (FILE.parent / name).read_text(encoding="utf-8").splitlines():
-            assert "@" in line or line in page, line

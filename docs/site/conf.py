@@ -55,7 +55,7 @@ html_use_index = False
 html_show_copyright = False
 
 # The order of the sidebar; what is not named follows, by name.
-ORDER = ["first_hour", "explore", "lenet5", "alexnet", "googlenet", "why_51", "claims", "recipes", "results", "your_own"]
+ORDER = ["first_hour", "explore", "lenet5", "alexnet", "googlenet", "why_51", "wishes", "claims", "recipes", "results"]
 
 
 def read_source(app: Sphinx, name: str, content: list[str]) -> None:

@@ -1,0 +1,158 @@
+"""Train the runs whose results are shown in docs/results.md, and write it and docs/results.ko.md.
+
+    make results                                   # all that are missing
+    make results RESULTS=alexnet,googlenet         # those of some rows
+    make results RESULTS=none                      # only write the pages
+
+What was interrupted is resumed, and what is complete is not run again. Each row of studies/results.yaml is a sweep over
+seeds in outputs/results. The pages' sentences, and figures that benchmarks measured, are written by hand, in
+studies/results.md and studies/results.ko.md.
+"""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import yaml
+
+from cnn_experiments.errors import UserError
+from cnn_experiments.runs.comparison import compare
+from cnn_experiments.runs.configuration import Configuration
+from cnn_experiments.runs.formats import figure, in_units
+from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
+from scripts.claims_pages import values_of
+from scripts.pages import SUFFIXES, Figures, Language, fill, table
+from scripts.study import run_claims
+
+STUDY = Study("results", "make results RESULTS=")
+RUNS = Path("outputs") / "results"
+ARM = "all"  # of a row, which compares nothing
+# Words that are filled in, by language.
+NOT_YET: dict[Language, str] = {"en": "not run yet", "ko": "아직 실행하지 않음"}
+SEEDS: dict[Language, str] = {"en": "{done} of {all}", "ko": "{all}개 중 {done}개"}
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Args:
+        name: of its folder of runs.
+        table: which it is in.
+        words: common words of cnn-train.
+        seeds: of its runs.
+        target: the mean test accuracy that is to be reached.
+        whose: who says so, by language.
+    """
+
+    name: str
+    table: str
+    words: str
+    seeds: tuple[int, ...]
+    target: float
+    whose: Mapping[Language, str]
+
+    @property
+    def sweep(self) -> Claim:
+        """What trains its runs."""
+        size = Size(self.name, self.words, "", "")
+        return Claim(self.name, "", "", "", "", better=ARM, size=size, arms={ARM: ""}, seeds=self.seeds)
+
+    def runs(self, root: Path) -> Configuration | None:
+        """Its completed runs; None if there is none.
+
+        Raises:
+            UserError: the runs differ in more than their seed.
+        """
+        folder = self.sweep.folder(ARM, root)
+        if not self.sweep.is_begun(ARM, root) or self.sweep.missing(ARM, root) == len(self.seeds):
+            return None
+        configurations = compare(folder).configurations
+        if len(configurations) != 1:
+            raise UserError(
+                f"{folder}: the runs differ in more than their seed: {', '.join(c.label for c in configurations)}"
+            )
+        return configurations[0]
+
+    def cells(self, root: Path, language: Language) -> list[str]:
+        """Its cells in a language."""
+        target = f"{self.target:g} ({self.whose[language]})"
+        command = f"`{self.sweep.command(ARM, RUNS).rpartition(' ')[0]}`"
+        found = self.runs(root)
+        if found is None:
+            return [command, NOT_YET[language], "", "", target, "", "", "", ""]
+        accuracies = [run.metrics["test/accuracy"] for run in found.runs]
+        return [
+            command,
+            f"**{figure(found.mean('test/accuracy'), '.4f')}**",
+            figure(found.std("test/accuracy"), ".4f"),
+            f"{min(accuracies):.4f} … {max(accuracies):.4f}",
+            target,
+            SEEDS[language].format(done=len(found.runs), all=len(self.seeds)),
+            f"{found.runs[0].metrics['test_images']:,}",
+            in_units(multiply_adds(found)),
+            figure(found.mean("train_seconds"), ",.0f"),
+        ]
+
+
+def multiply_adds(found: Configuration) -> float | None:
+    """Multiply-adds of all training images of a run, forwards; None if they were not recorded."""
+    each = found.mean("training_multiply_adds") or found.mean("multiply_adds")
+    images = [run.metrics["images_per_second"] * run.metrics["train_seconds"] for run in found.runs]
+    return None if each is None else each * sum(images) / len(images)
+
+
+def read_rows(file: Path = STUDY.file) -> list[Row]:
+    """The rows of a file."""
+    content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    return [Row(**{**entry, "seeds": tuple(entry["seeds"])}) for entry in content["rows"]]
+
+
+def write_pages(rows: Sequence[Row], root: Path, folder: Path = ROOT / "docs", templates: Path = STUDIES) -> list[Path]:
+    """Fill the tables into the pages; the files.
+
+    Args:
+        rows: all rows.
+        root: the folder of the runs.
+        folder: where the pages are written.
+        templates: the folder of the pages as they were written by hand.
+    """
+    words: dict[Language, Figures] = {}
+    for language in SUFFIXES:
+        tables = {
+            name: table([row.cells(root, language) for row in rows if row.table == name])
+            for name in dict.fromkeys(row.table for row in rows)
+        }
+        words[language] = tables | {"machine": machine(rows, root) or NOT_YET[language]}
+    return fill(STUDY.name, {}, words, folder, templates)
+
+
+def machine(rows: Sequence[Row], root: Path) -> str:
+    """What the runs were computed with, and with how many threads; empty if there are none."""
+    runs = [run for row in rows if (found := row.runs(root)) for run in found.runs]
+    processor = values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device"))
+    threads = values_of(runs, lambda run: run.metrics.get("threads"))
+    torch = values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch"))
+    return f"{processor} ({threads}, torch {torch})" if runs else ""
+
+
+def main(names: Sequence[str]) -> int:
+    """Train what is missing of the rows of these names, or of all, and write the pages; the exit status."""
+    status = 0
+    try:
+        rows = read_rows()
+        sweeps = [row.sweep for row in rows]
+        chosen = [name for word in names for name in word.split(",")]
+        if chosen != ["none"]:
+            status = run_claims(chosen_claims(sweeps, chosen, STUDY), RUNS)
+        for file in write_pages(rows, RUNS):
+            print(f"written: {file}")
+    except UserError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
