@@ -146,7 +146,7 @@ def picture_of_memory(loading: Mapping[int, float], training: Mapping[int, float
     )
     axes.set(xlabel="photographs", ylabel="memory in GiB", xscale="log", yscale="log")
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_formatter("{x:,.4g}")
+        axis.set_major_formatter("{x:,g}")
     axes.grid(alpha=0.3, which="both")
     axes.legend()
     return figure
