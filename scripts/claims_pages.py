@@ -99,7 +99,13 @@ def _row(finding: Finding, language: Language, say: Say, words: Mapping[str, Any
     return [
         f"[{in_markdown(_text(claim, language))}](#{claim.name})",
         section,
-        in_markdown(say("against", better=claim.better, others=others, figure=compared)),
+        say(
+            "against",
+            better=in_markdown(claim.better),
+            others=in_markdown(others),
+            figure=compared,
+            words=claim.arms[claim.better],
+        ),
         say("size", size=f"`{claim.size.name}`", seeds=len(claim.seeds))
         if len(claim.seeds) > 1
         else f"`{claim.size.name}`",

@@ -220,16 +220,16 @@ class TestFindings:
 
 class TestPages:
     def test_a_recipe_helps_or_harms(self, tmp_path: Path) -> None:
-        one = claim(section="Hand and others 2020")
+        one = claim(section="Hand and others 2020", arms={"partial": "model.c3=partial", "full": "model.c3=full"})
         write_arm(tmp_path, one, "partial", right=[answers(wrong) for wrong in (20, 21, 22)])
         write_arm(tmp_path, one, "full", right=[answers(wrong) for wrong in (80, 81, 82)])
         files = write_pages([one], tmp_path, tmp_path, STUDY_OF_RECIPES)
         assert [file.name for file in files] == ["recipes.md", "recipes.ko.md"]
         english, korean = (file.read_text(encoding="utf-8") for file in files)
-        assert "| Hand and others 2020 | partial against full: test accuracy |" in english
+        assert "| Hand and others 2020 | `model.c3=partial` |" in english
         assert "| **helps** | `make recipes RECIPES=table` |" in english
         assert "**1 settings**: 1 help, 0 harm" in english
-        assert "| Hand 등 2020 | partial 대 full: 테스트 정확도 |" in korean
+        assert "| Hand 등 2020 | `model.c3=partial` |" in korean
         assert "| **도움** |" in korean
 
     def test_both_languages_have_the_same_figures(self, tmp_path: Path) -> None:
