@@ -1,6 +1,7 @@
 """What is to be compared, as studies/claims.yaml and studies/recipes.yaml say it, and the sweeps that do it."""
 
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -21,11 +22,11 @@ Figure = Literal[
 
 @dataclass(frozen=True)
 class Study:
-    """Claims that one page is about.
+    """What one page is about.
 
     Args:
-        name: of its file in studies/, beside which ``<name>_page.yaml`` has the words of the page, and of its page in
-            docs/.
+        name: of its file in studies/ and of its page in docs/. The words of a page that is written from findings alone
+            are in ``<name>_page.yaml``.
         command: the command that trains what is missing of some claims, up to their names.
     """
 
@@ -171,18 +172,19 @@ def _read_claim(entry: dict[str, Any], sizes: dict[str, Size]) -> Claim:
     return Claim(**{**entry, **lists, **size})
 
 
-def chosen_claims(claims: list[Claim], names: list[str], study: Study = STUDY_OF_CLAIMS) -> list[Claim]:
+def chosen_claims(claims: list[Claim], words: Sequence[str], study: Study = STUDY_OF_CLAIMS) -> list[Claim]:
     """The claims of these names; all without any.
 
     Args:
         claims: to choose from.
-        names: of some of them.
+        words: their names, also several in one word with commas between them.
         study: whose they are.
 
     Raises:
         UserError: there is no such claim.
     """
     known = [claim.name for claim in claims]
+    names = [name for word in words for name in word.split(",")]
     for name in names:
         if name not in known:
             raise UserError(f"{study.command.split()[-1]}{name}: there is no such name. {suggest(name, known)}")

@@ -6,11 +6,10 @@ from typing import Any
 
 import yaml
 
-from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.formats import figure, in_markdown, some_of
+from cnn_experiments.runs.formats import figure, in_markdown
 from scripts.claims import ROOT, STUDIES, STUDY_OF_CLAIMS, Claim, Size, Study
 from scripts.findings import Difference, Finding, find, is_times
-from scripts.pages import SUFFIXES, Language
+from scripts.pages import SUFFIXES, Language, table, values_of
 
 
 def words_of(study: Study) -> dict[str, Any]:
@@ -58,7 +57,7 @@ def page(findings: Sequence[Finding], language: Language, study: Study = STUDY_O
     lines = [
         f"# {say('title')}",
         "",
-        f"[{name_of_other}]({study.name}{SUFFIXES[other]})",
+        f"[{name_of_other}]({study.name}{SUFFIXES[other]}) · {say('links')}",
         "",
         say("introduction"),
         "",
@@ -72,7 +71,7 @@ def page(findings: Sequence[Finding], language: Language, study: Study = STUDY_O
         of_paper = [finding for finding in findings if finding.claim.paper == paper]
         sizes = {finding.claim.size.name: _text(finding.claim.size, language) for finding in of_paper}
         rows = [_row(finding, language, say, words, study.command) for finding in of_paper]
-        lines += [f"## {paper}", "", *_table([say("heading").split(" | "), *rows]), ""]
+        lines += [f"## {paper}", "", table(rows, say("heading").split(" | ")), ""]
         lines += [say("sizes"), "", *(f"- `{name}`: {in_markdown(size)}" for name, size in sizes.items()), ""]
     lines += [f"## {say('commands')}"]
     for finding in findings:
@@ -142,17 +141,11 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
             [arm, str(len(one.runs)), figure(one.mean("test/accuracy"), ".4f"), figure(one.mean("parameters"), ",.0f")]
             for arm, one in finding.arms.items()
         ]
-        lines += ["", *_table([say("setting").split(" | "), *rows])]
+        lines += ["", table(rows, say("setting").split(" | "))]
     sentences = [one.sentence for one in finding.differences if one.sentence]
     if sentences:
         lines += ["", say("sentences"), "", *(f"- {in_markdown(sentence)}" for sentence in sentences)]
     return lines
-
-
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Lines of a table whose cells are Markdown already; the first row is the heading."""
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return [lines[0], "| --- " * len(rows[0]) + "|", *lines[1:]]
 
 
 def _machine(findings: Sequence[Finding], say: Say) -> str:
@@ -168,9 +161,3 @@ def _machine(findings: Sequence[Finding], say: Say) -> str:
             commit=values_of(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
         )
     )
-
-
-def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
-    """The distinct values of some runs, as part of a sentence; ``?`` if there is none."""
-    found = sorted({str(value) for value in map(read, runs) if value})
-    return some_of(found) if len(found) > 1 else "".join(found) or "?"

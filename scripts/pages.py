@@ -1,10 +1,12 @@
 """Pages of docs/ that are written from measurements, in both languages."""
 
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
+from cnn_experiments.runs.finished import FinishedRun
+from cnn_experiments.runs.formats import some_of
 from scripts.claims import STUDIES
 
 Language = Literal["en", "ko"]
@@ -46,11 +48,13 @@ def fill(
     return files
 
 
-def table(rows: Sequence[Sequence[str]]) -> str:
-    """Rows of a Markdown table, to stand below a heading."""
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+def table(rows: Sequence[Sequence[str]], heading: Sequence[str] = ()) -> str:
+    """A Markdown table, whose cells are Markdown already; its rows alone where the page has a heading for them."""
+    lines = [heading, ["---"] * len(heading), *rows] if heading else rows
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def short(value: float) -> str:
-    """Three digits of a number, or all before its point."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
+    """The distinct values of some runs, as part of a sentence; ``?`` if there is none."""
+    found = sorted({str(value) for value in map(read, runs) if value})
+    return some_of(found) if len(found) > 1 else "".join(found) or "?"

@@ -9,6 +9,7 @@ seeds in outputs/results. The pages' sentences, and figures that benchmarks meas
 studies/results.md and studies/results.ko.md.
 """
 
+import statistics
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,9 +21,9 @@ from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.formats import figure, in_units
+from cnn_experiments.runs.page_data import costs_of
 from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
-from scripts.claims_pages import values_of
-from scripts.pages import SUFFIXES, Figures, Language, fill, table
+from scripts.pages import SUFFIXES, Figures, Language, fill, table, values_of
 from scripts.study import run_claims
 
 STUDY = Study("results", "make results RESULTS=")
@@ -56,8 +57,8 @@ class Row:
     @property
     def sweep(self) -> Claim:
         """What trains its runs."""
-        size = Size(self.name, self.words, "", "")
-        return Claim(self.name, "", "", "", "", better=ARM, size=size, arms={ARM: ""}, seeds=self.seeds)
+        size = Size(self.name, "", "", "")
+        return Claim(self.name, "", "", "", "", better=ARM, size=size, arms={ARM: self.words}, seeds=self.seeds)
 
     def runs(self, root: Path) -> Configuration | None:
         """Its completed runs; None if there is none.
@@ -98,9 +99,8 @@ class Row:
 
 def multiply_adds(found: Configuration) -> float | None:
     """Multiply-adds of all training images of a run, forwards; None if they were not recorded."""
-    each = found.mean("training_multiply_adds") or found.mean("multiply_adds")
-    images = [run.metrics["images_per_second"] * run.metrics["train_seconds"] for run in found.runs]
-    return None if each is None else each * sum(images) / len(images)
+    operations = [cost for run in found.runs if (cost := costs_of(run)["training_operations"])]
+    return statistics.fmean(operations) / 6 if operations else None
 
 
 def read_rows(file: Path = STUDY.file) -> list[Row]:
@@ -119,12 +119,13 @@ def write_pages(rows: Sequence[Row], root: Path, folder: Path = ROOT / "docs", t
         templates: the folder of the pages as they were written by hand.
     """
     words: dict[Language, Figures] = {}
+    of_runs = machine(rows, root)
     for language in SUFFIXES:
         tables = {
             name: table([row.cells(root, language) for row in rows if row.table == name])
             for name in dict.fromkeys(row.table for row in rows)
         }
-        words[language] = tables | {"machine": machine(rows, root) or NOT_YET[language]}
+        words[language] = tables | {"machine": of_runs or NOT_YET[language]}
     return fill(STUDY.name, {}, words, folder, templates)
 
 
@@ -134,7 +135,7 @@ def machine(rows: Sequence[Row], root: Path) -> str:
     processor = values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device"))
     threads = values_of(runs, lambda run: run.metrics.get("threads"))
     torch = values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch"))
-    return f"{processor} ({threads}, torch {torch})" if runs else ""
+    return f"{processor}, threads: {threads}, torch {torch}" if runs else ""
 
 
 def main(names: Sequence[str]) -> int:
@@ -143,9 +144,8 @@ def main(names: Sequence[str]) -> int:
     try:
         rows = read_rows()
         sweeps = [row.sweep for row in rows]
-        chosen = [name for word in names for name in word.split(",")]
-        if chosen != ["none"]:
-            status = run_claims(chosen_claims(sweeps, chosen, STUDY), RUNS)
+        if list(names) != ["none"]:
+            status = run_claims(chosen_claims(sweeps, names, STUDY), RUNS)
         for file in write_pages(rows, RUNS):
             print(f"written: {file}")
     except UserError as error:

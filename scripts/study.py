@@ -102,7 +102,7 @@ def main(study: Study, names: Sequence[str]) -> int:
     """
     try:
         claims = read_claims(study.file)
-        chosen = chosen_claims(claims, [name for word in names for name in word.split(",")], study)
+        chosen = chosen_claims(claims, names, study)
         own = {claim.runs_of or claim.name for claim in chosen}
         status = run_claims([claim for claim in claims if claim.name in own], STUDY)
     except UserError as error:

@@ -32,7 +32,7 @@ from cnn_experiments.runs.verdicts import Verdict
 from cnn_experiments.settings.schema import Settings
 from scripts.claims import ROOT, STUDIES, Claim, read_claims
 from scripts.findings import verdicts_of
-from scripts.pages import SUFFIXES, Figures, Language, fill, short, table
+from scripts.pages import SUFFIXES, Figures, Language, fill, table
 from scripts.signals import (
     INITS,
     Init,
@@ -58,6 +58,11 @@ WORDS: dict[Language, Figures] = {
     "en": {"better": "better", "worse": "worse", "same": "cannot be told apart", "yes": "yes", "no": "no"},
     "ko": {"better": "더 좋음", "worse": "더 나쁨", "same": "구별되지 않음", "yes": "예", "no": "아니요"},
 }
+
+
+def short(value: float) -> str:
+    """Three digits of a number, or all before its point."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 class Untrained:

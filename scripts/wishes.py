@@ -40,7 +40,7 @@ STEPS = "trainer.limit_train_batches=20"
 BATCHES = ((32, 1), (128, 1), (256, 1), (32, 8))
 
 # Reads a folder as the article does: each photograph in the corner of a black canvas, shrunk, all of them in one array,
-# which is divided by 255. The array stays long enough to be measured.
+# which is divided by 255. Both arrays, which are there at once, stay long enough to be measured.
 LIKE_THE_ARTICLE = """
 import sys, time
 from pathlib import Path
@@ -50,7 +50,7 @@ from cnn_experiments.datamodules.resizing import Resizing
 
 shrink = Resizing("canvas", int(sys.argv[2]))
 images = np.array([shrink(read_photograph(file)) for file in sorted(Path(sys.argv[1]).iterdir())])
-images = images / 255
+floats = images / 255
 time.sleep(1)
 """
 
@@ -97,11 +97,17 @@ def measure_memory(
     return of_loading, of_training, of_batches
 
 
+def per_photograph(loading: Mapping[int, float]) -> float:
+    """What each photograph adds to the memory of loading, in MiB: the slope between the fewest and the most."""
+    fewest, most = min(loading), max(loading)
+    return (loading[most] - loading[fewest]) / (most - fewest)
+
+
 def figures_of_memory(
     loading: Mapping[int, float], training: Mapping[int, float], batches: Mapping[tuple[int, int], float]
 ) -> Figures:
     """Tables, and what all photographs would take if each took as much as those that were measured."""
-    slope = (loading[max(loading)] - loading[min(loading)]) / (max(loading) - min(loading))
+    each = per_photograph(loading)
     by_batch = [
         [str(images), str(several), str(images * several), f"{peak:,.0f}"]
         for (images, several), peak in batches.items()
@@ -110,11 +116,12 @@ def figures_of_memory(
         "loading": table([[f"{number:,}", f"{peak:,.0f}"] for number, peak in loading.items()]),
         "training": table([[f"{number:,}", f"{peak:,.0f}"] for number, peak in training.items()]),
         "batches": table(by_batch),
-        "each": f"{slope:.2f}",
-        "bytes": f"{SIDE * SIDE * 3 * 8 / 2**20:.2f}",
-        "all": f"{slope * ALL / 1024:.1f}",
-        "difference": f"{training[max(training)] - training[min(training)]:+.0f}",
-        "fewest": f"{min(training):,}",
+        "each": f"{each:.2f}",
+        "floats": f"{SIDE * SIDE * 3 * 8 / 2**20:.2f}",
+        "bytes": f"{SIDE * SIDE * 3 / 2**20:.2f}",
+        "all": f"{each * ALL / 1024:.1f}",
+        "lowest": f"{min(training.values()):,.0f}",
+        "highest": f"{max(training.values()):,.0f}",
     }
 
 
@@ -124,7 +131,6 @@ def picture_of_memory(loading: Mapping[int, float], training: Mapping[int, float
 
     figure = Figure(figsize=(7, 4), layout="constrained")
     axes = figure.subplots()
-    slope = (loading[max(loading)] - loading[min(loading)]) / (max(loading) - min(loading))
     last = max(loading)
     axes.plot(
         list(loading),
@@ -136,7 +142,7 @@ def picture_of_memory(loading: Mapping[int, float], training: Mapping[int, float
     beyond = [last, ALL]
     axes.plot(
         beyond,
-        [(loading[last] + slope * (one - last)) / 1024 for one in beyond],
+        [(loading[last] + per_photograph(loading) * (one - last)) / 1024 for one in beyond],
         "--",
         color="#c0392b",
         label="the same, continued",
@@ -209,11 +215,11 @@ def figures_of_connections(root: Path = STUDY) -> Figures:
     (claim,) = (one for one in read_claims() if one.name == "partial_connections")
     finding = find(claim, root)
     if not finding.differences:
-        raise UserError(f"{root}: run `make study CLAIMS={claim.name}` first, whose runs the page is about")
+        raise UserError(f"{root}: the runs of {claim.name} are missing. Run `make study CLAIMS={claim.name}` first")
     for arm, runs in finding.arms.items():
         found[f"{arm}.accuracy"] = f"{runs.mean('test/accuracy'):.4f}"
     (one,) = finding.differences
-    found["gain"] = f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]"
+    found["gain"] = f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]".replace("-", "−")
     found["seeds"] = str(len(claim.seeds))
     return found
 
@@ -222,6 +228,8 @@ def main(folder: Path = ROOT / "docs") -> int:
     """Measure everything, and write pages and pictures; the exit status."""
     photograph = read_photograph(PHOTOGRAPH)
     try:
+        if sys.platform != "linux":
+            raise UserError("make wishes: memory is read from /proc, so it needs Linux")
         figures = figures_of_connections() | figures_of_photograph(photograph)
     except UserError as error:
         print(error, file=sys.stderr)

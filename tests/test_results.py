@@ -15,10 +15,22 @@ from tests.test_verdicts import answers
 
 ROWS = results.read_rows()
 ROW = results.Row("few", "lenet5", "datamodule.limit=10", (1, 2, 3), 0.9, {"en": "ours", "ko": "우리"})
-COSTS = {"metrics": {"multiply_adds": 1000, "images_per_second": 50.0, "train_seconds": 40.0, "test_images": 1000}}
+COSTS = {
+    "metrics": {
+        "multiply_adds": 1000,
+        "images_per_second": 50.0,
+        "train_seconds": 40.0,
+        "test_images": 1000,
+        "processor": "AMD EPYC",
+        "threads": 2,
+        "versions": {"torch": "2.15.0"},
+    }
+}
 
 
-@pytest.mark.parametrize("row", [row for row in ROWS if row.name in ("lenet5_best", "googlenet_2000")], ids=str)
+@pytest.mark.parametrize(
+    "row", [row for row in ROWS if row.name in ("lenet5_best", "googlenet_2000")], ids=lambda row: row.name
+)
 def test_the_words_of_a_row_are_settings(row: results.Row, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DOGS_VS_CATS", "photographs")
     *words, seeds = row.sweep.task(results.ARM)
@@ -42,6 +54,24 @@ def test_a_row_tells_its_runs(tmp_path: Path) -> None:
     ]
 
 
+def test_scaled_training_images_cost_less(tmp_path: Path) -> None:
+    scaled = {"metrics": {**COSTS["metrics"], "training_multiply_adds": 500}}
+    write_arm(tmp_path, ROW.sweep, results.ARM, right=[answers(10)] * 3, **scaled)
+    assert ROW.cells(tmp_path, "en")[7] == "1 M"
+
+
+def test_only_the_pages_are_written_or_a_name_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    written: list[Path] = []
+    monkeypatch.setattr(results, "write_pages", lambda rows, root: written.append(root) or [tmp_path / "page.md"])
+    monkeypatch.setattr(results, "run_claims", lambda claims, root: pytest.fail("it trains"))
+    assert results.main(["none"]) == 0
+    assert written == [results.RUNS]
+    assert results.main(["alexnets"]) == 2
+    assert "RESULTS=alexnets: there is no such name." in capsys.readouterr().err
+
+
 def test_a_row_without_runs_says_so(tmp_path: Path) -> None:
     assert ROW.cells(tmp_path, "en")[1] == "not run yet"
     assert ROW.cells(tmp_path, "ko")[1] == "아직 실행하지 않음"
@@ -61,6 +91,7 @@ def test_both_pages_have_the_tables(tmp_path: Path) -> None:
     assert "@" not in english + korean
     for text in (english, korean):
         assert "| **0.9900** | 0.0000 | 0.9900 … 0.9900 |" in text
+        assert "AMD EPYC, threads: 2, torch 2.15.0" in text
         assert "`cnn-train -m model=alexnet seed=1,2`" in text
     assert rows(str(files[0])) == rows(str(files[1]))
     assert figures(str(files[0])) ^ figures(str(files[1])) == set()

@@ -230,7 +230,7 @@ class TestPages:
         assert "| **helps** | `make recipes RECIPES=table` |" in english
         assert "**1 settings**: 1 help, 0 harm" in english
         assert "| Hand 등 2020 | `model.c3=partial` |" in korean
-        assert "| **도움** |" in korean
+        assert "| **도움이 됨** |" in korean
 
     def test_both_languages_have_the_same_figures(self, tmp_path: Path) -> None:
         one = claim()

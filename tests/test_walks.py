@@ -236,7 +236,7 @@ def test_the_picture_of_lenet5(tmp_path: Path) -> None:
     from cnn_experiments.explorer.subject import CARRIED_RUN
 
     script = runpy.run_path(str(ROOT / "scripts" / "walk_pictures.py"))
-    script["main"](CARRIED_RUN, 0, tmp_path / "maps.png")
+    script["main"](CARRIED_RUN, "0", tmp_path / "maps.png")
     drawn, kept = Image.open(tmp_path / "maps.png"), Image.open(DOCS / "lenet5_maps.png")
     assert drawn.size == kept.size
     assert (DOCS / "lenet5_maps.png").stat().st_size < 300_000
@@ -249,8 +249,10 @@ def test_the_picture_of_lenet5(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_picture_of_photographs(alexnet_run: Path, tmp_path: Path) -> None:
-    runpy.run_path(str(ROOT / "scripts" / "walk_pictures.py"))["main"](alexnet_run, 0, tmp_path / "maps.png")
-    assert (tmp_path / "maps.png").stat().st_size < 300_000
+    script = runpy.run_path(str(ROOT / "scripts" / "walk_pictures.py"))
+    for name, image in (("test_image", "0"), ("file", str(DOCS / "chelsea.jpg"))):
+        script["main"](alexnet_run, image, tmp_path / f"{name}.png")
+        assert 5000 < (tmp_path / f"{name}.png").stat().st_size < 300_000
 
 
 def test_the_score_of_a_clean_seven() -> None:

@@ -55,7 +55,10 @@ html_use_index = False
 html_show_copyright = False
 
 # The order of the sidebar; what is not named follows, by name.
-ORDER = ["first_hour", "explore", "lenet5", "alexnet", "googlenet", "why_51", "wishes", "claims", "recipes", "results"]
+ORDER = [
+    *("first_hour", "explore", "lenet5", "alexnet", "googlenet"),
+    *("why_51", "wishes", "claims", "recipes", "results", "your_own"),
+]
 
 
 def read_source(app: Sphinx, name: str, content: list[str]) -> None:
