@@ -14,8 +14,10 @@ Then cnn-train trains for two epochs on photographs that were made up; in the se
 images per second, as a share of those of the step alone, say how much of the time the device is busy. On a GPU each
 batch size also has its peak of memory.
 
+With ``--profile`` the operations are listed in which our step spends most of its time.
+
 Usage: python -m benchmarks.network_time [--side 224] [--batches 32 64 128] [--rounds 5] [--steps 10]
-    [--photographs 2000] [--compile]
+    [--photographs 2000] [--compile] [--profile]
 """
 
 import argparse
@@ -40,6 +42,7 @@ from cnn_experiments.models.googlenet import loss_with_auxiliary_heads
 from cnn_experiments.trainers.memory import freed_memory_kept
 
 SIDE_OF_PRODUCT = 2048
+MOST_OPERATIONS = 12  # that are listed
 NETWORKS = {
     "alexnet": lambda: torchvision.models.alexnet(num_classes=2),
     "googlenet": lambda: torchvision.models.googlenet(num_classes=2, init_weights=False),
@@ -104,7 +107,9 @@ def products_of(words: Sequence[str], side: int, batch: int) -> float:
     return 3 * batch * layer_table(network, (3, side, side)).multiply_adds / SIDE_OF_PRODUCT**3
 
 
-def compare_steps(name: str, side: int, batch: int, rounds: int, steps: int, compiled: bool) -> float:
+def compare_steps(
+    name: str, side: int, batch: int, rounds: int, steps: int, compiled: bool = False, profiled: bool = False
+) -> float:
     """Print the seconds of each way; returns our images per second."""
     words = [f"model={name}", f"model.input_size={side}", "datamodule.source=none", "trainer.precision=auto"]
     hardware = choose_hardware(read_words(words, None, None, [])[1].trainer)
@@ -137,7 +142,30 @@ def compare_steps(name: str, side: int, batch: int, rounds: int, steps: int, com
         product = statistics.median(seconds_of(product_of_matrices(), 2, hardware) for _ in range(rounds))
         floor = products_of(words, side, batch) * product
         print(f"  {'floor':>13}: {batch / floor:9.1f} images/s, of which ours reaches {floor / ours:.2f}")
+    if profiled:
+        print_operations(ways["ours"], steps, hardware)
     return batch / ours
+
+
+def print_operations(step: Step, steps: int, hardware: Hardware) -> None:
+    """Print the operations in which a step spends most of its time, without those that they call in turn."""
+    on_gpu = hardware.device.type == "cuda"
+    activities = [torch.profiler.ProfilerActivity.CPU, *([torch.profiler.ProfilerActivity.CUDA] if on_gpu else [])]
+    kept = nullcontext() if on_gpu else freed_memory_kept()
+    with kept:
+        step()
+        with torch.profiler.profile(activities=activities) as profile:
+            for _ in range(steps):
+                step()
+            wait(hardware)
+    microseconds = {
+        event.key: event.self_device_time_total if on_gpu else event.self_cpu_time_total
+        for event in profile.key_averages()
+    }
+    whole = sum(microseconds.values())
+    for name in sorted(microseconds, key=microseconds.__getitem__, reverse=True)[:MOST_OPERATIONS]:
+        share = microseconds[name] / whole
+        print(f"  {name:>45}: {microseconds[name] / steps / 1000:8.1f} ms a step, {100 * share:5.1f} %")
 
 
 def product_of_matrices() -> Step:
@@ -172,10 +200,11 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--photographs", type=int, default=2000)
     parser.add_argument("--compile", action="store_true")
+    parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args(words)
     for name in NETWORKS:
         for batch in asked.batches:
-            alone = compare_steps(name, asked.side, batch, asked.rounds, asked.steps, asked.compile)
+            alone = compare_steps(name, asked.side, batch, asked.rounds, asked.steps, asked.compile, asked.profile)
             fed = epoch_from_the_cache(name, asked.side, batch, asked.photographs)
             print(f"  from the cache: {fed:9.1f} images/s, {fed / alone:.2f} of the step alone", flush=True)
 

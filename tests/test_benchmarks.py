@@ -13,7 +13,8 @@ def test_the_networks_step_by_step_and_from_the_cache(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    network_time.main(["--side", "96", "--batches", "2", "--rounds", "1", "--steps", "1", "--photographs", "40"])
+    few = ["--rounds", "1", "--steps", "1", "--photographs", "40"]
+    network_time.main(["--side", "96", "--batches", "2", *few, "--profile"])
     lines = capsys.readouterr().out.splitlines()
     for name in ("alexnet", "googlenet"):
         (first,) = (
@@ -22,6 +23,7 @@ def test_the_networks_step_by_step_and_from_the_cache(
         ways = [line.split(":")[0].strip() for line in lines[first + 1 : first + 4]]
         assert ways == ["ours", "torchvision's", "floor"]
     assert len([line for line in lines if line.startswith("  from the cache: ")]) == 2
+    assert len([line for line in lines if "convolution_backward: " in line and " ms a step, " in line]) == 2
 
 
 def test_a_step_changes_the_weights_of_both_networks_alike() -> None:
