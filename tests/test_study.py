@@ -21,11 +21,7 @@ from tests.test_verdicts import answers
 
 CLAIMS = read_claims()
 RECIPES = read_claims(STUDY_OF_RECIPES.file)
-SOON = (
-    "partial_connections",
-    "depth",
-    "auxiliary_heads",
-)  # composed in each run of the tests, the others in the long ones
+SOON = ("partial_connections", "depth")  # composed in each run of the tests, the others in the long ones
 # Epochs, and accuracies in training and of validation after each of them.
 RISING = ((1, 0.5, 0.5), (2, 0.9, 0.8))
 

@@ -26,7 +26,7 @@ MANY = (*QUICK, "datamodule.batch_size=4", "trainer.max_epochs=2", "hydra.run.di
 
 
 class TestTraining:
-    @pytest.mark.parametrize("columns", [80, 130])
+    @pytest.mark.parametrize("columns", [80, pytest.param(130, marks=pytest.mark.slow)])
     def test_one_line_moves_and_leaves_nothing(
         self, run_command: Callable, digits: Path, monkeypatch: pytest.MonkeyPatch, columns: int
     ) -> None:
