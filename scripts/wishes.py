@@ -55,8 +55,8 @@ time.sleep(1)
 """
 
 
-def memory_of_loading(number: int, photographs: Path) -> float:
-    """Of a number of photographs in one array, as the article has them, in MiB."""
+def memory_of_loading(photographs: Path) -> float:
+    """Of a folder of photographs in one array, as the article has them, in MiB."""
     return peak_of([sys.executable, "-c", LIKE_THE_ARTICLE, str(photographs), str(SIDE)], photographs)
 
 
@@ -83,7 +83,7 @@ def measure_memory(
         folders = {number: place / f"photographs{number}" for number in {*loaded, *trained}}
         for number, folder in folders.items():
             make_photographs(folder, number)
-        of_loading = {number: memory_of_loading(number, folders[number]) for number in loaded}
+        of_loading = {number: memory_of_loading(folders[number]) for number in loaded}
         print(f"loading: {of_loading}", flush=True)
         of_training = {number: peak_of_training(folders[number], place / f"run{number}", [STEPS]) for number in trained}
         print(f"training: {of_training}", flush=True)
