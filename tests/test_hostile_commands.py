@@ -101,7 +101,7 @@ QUIETLY: dict[str, Any] = {
 
 
 @seed(1998)
-@settings(max_examples=8, **QUIETLY)
+@settings(max_examples=4, **QUIETLY)
 @given(COMMANDS)
 def test_some_overrides(words: list[str]) -> None:
     is_refused_or_begins(words)

@@ -93,7 +93,10 @@ def places(shape: Shape) -> list[Shape]:
     return sorted({(0, 0, 0), (maps - 1, height - 1, width - 1), (maps // 2, height // 2, width // 3)})
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=[pytest.mark.slow] if name == "googlenet of the article" else []) for name in NETWORKS],
+)
 def test_a_field_is_where_the_gradient_is_not_0(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network, shape = NETWORKS[name]
     network = made_visible(network)
