@@ -30,7 +30,7 @@ def main(directory: Path) -> None:
     run = cnn.open_run(directory)
     shutil.rmtree(CARRIED_RUN, ignore_errors=True)
     snapshots = [snapshot_file(Path(), epoch) for epoch in EPOCHS]
-    for name in (*AS_THEY_ARE, *snapshots):
+    for name in (*map(Path, AS_THEY_ARE), *snapshots):
         target = CARRIED_RUN / name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(directory / name, target)
@@ -43,8 +43,10 @@ def main(directory: Path) -> None:
     right = recorded["labels"] == recorded["predictions"]
     chosen = [np.flatnonzero(right & (recorded["labels"] == digit))[:OF_EACH_CLASS] for digit in range(10)]
     index = np.sort(np.concatenate([*chosen, np.flatnonzero(~right)[:MISREAD]]))
-    padded, *_ = run.data.images_of("test")[Draw(torch.from_numpy(index))]
-    margin = run.data.margin
+    data = run.data
+    assert isinstance(data, cnn.MNIST)
+    padded, *_ = data.images_of("test")[Draw(torch.from_numpy(index))]
+    margin = data.margin
     images = padded[:, 0, margin:-margin, margin:-margin].numpy()
     np.savez_compressed(CARRIED_RUN / CARRIED_IMAGES, images=images, labels=recorded["labels"][index], index=index)
     size = sum(file.stat().st_size for file in CARRIED_RUN.rglob("*") if file.is_file())

@@ -167,9 +167,10 @@ def read_claims(file: Path = STUDY_OF_CLAIMS.file) -> list[Claim]:
 
 
 def _read_claim(entry: dict[str, Any], sizes: dict[str, Size]) -> Claim:
-    lists = {key: tuple(entry[key]) for key in ("seeds", "than") if key in entry}
-    size = {"size": sizes[entry["size"]]} if "size" in entry else {}
-    return Claim(**{**entry, **lists, **size})
+    given = {key: tuple(value) if key in ("seeds", "than") else value for key, value in entry.items()}
+    if "size" in given:
+        given["size"] = sizes[given["size"]]
+    return Claim(**given)
 
 
 def chosen_claims(claims: list[Claim], words: Sequence[str], study: Study = STUDY_OF_CLAIMS) -> list[Claim]:

@@ -48,7 +48,8 @@ def page(findings: Sequence[Finding], language: Language, study: Study = STUDY_O
     words = words_of(study)
 
     def say(key: str, **parts: object) -> str:
-        return words[key][language].format(**parts)
+        text: str = words[key][language]
+        return text.format(**parts)
 
     other: Language = "ko" if language == "en" else "en"
     name_of_other = {"en": "English", "ko": "한국어"}[other]

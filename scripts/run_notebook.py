@@ -15,7 +15,8 @@ from nbclient import NotebookClient
 
 
 def main(english: Path) -> None:
-    notebook, twin = nbformat.read(english, 4), nbformat.read(english.with_suffix(".ko.ipynb"), 4)
+    korean = english.with_suffix(".ko.ipynb")
+    notebook, twin = (nbformat.read(file, 4) for file in (english, korean))  # type: ignore[no-untyped-call]
     if [cell.cell_type for cell in notebook.cells] != [cell.cell_type for cell in twin.cells]:
         sys.exit(f"{english}: its twin has other cells")
     with tempfile.TemporaryDirectory() as folder:
@@ -30,8 +31,8 @@ def main(english: Path) -> None:
                 if output.output_type == "stream":
                     output.text = re.sub(r"[^\n]*\r", "", output.text)  # what was drawn over
             twin.cells[number] = cell
-    for content, file in ((notebook, english), (twin, english.with_suffix(".ko.ipynb"))):
-        nbformat.write(content, file)
+    for content, file in ((notebook, english), (twin, korean)):
+        nbformat.write(content, file)  # type: ignore[no-untyped-call]
         print(f"{file}: {file.stat().st_size / 1000:.0f} KB")
 
 
