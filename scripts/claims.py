@@ -167,7 +167,7 @@ def read_claims(file: Path = STUDY_OF_CLAIMS.file) -> list[Claim]:
 
 
 def _read_claim(entry: dict[str, Any], sizes: dict[str, Size]) -> Claim:
-    given = {key: tuple(value) if key in ("seeds", "than") else value for key, value in entry.items()}
+    given: dict[str, Any] = {key: tuple(value) if key in ("seeds", "than") else value for key, value in entry.items()}
     if "size" in given:
         given["size"] = sizes[given["size"]]
     return Claim(**given)
