@@ -9,7 +9,7 @@ import yaml
 from cnn_experiments.runs.formats import figure, in_markdown
 from scripts.claims import ROOT, STUDIES, STUDY_OF_CLAIMS, Claim, Size, Study
 from scripts.findings import Difference, Finding, find, is_times
-from scripts.pages import SUFFIXES, Language, table, values_of
+from scripts.pages import SUFFIXES, Language, machine_of, table
 
 
 def words_of(study: Study) -> dict[str, Any]:
@@ -152,13 +152,4 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
 def _machine(findings: Sequence[Finding], say: Say) -> str:
     """What the runs were computed with; empty if there are none."""
     runs = [run for finding in findings for one in finding.arms.values() for run in one.runs]
-    if not runs:
-        return ""
-    return in_markdown(
-        say(
-            "machine",
-            device=values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device")),
-            torch=values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch")),
-            commit=values_of(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
-        )
-    )
+    return in_markdown(say("machine", **machine_of(runs))) if runs else ""

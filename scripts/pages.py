@@ -58,3 +58,13 @@ def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]
     """The distinct values of some runs, as part of a sentence; ``?`` if there is none."""
     found = sorted({str(value) for value in map(read, runs) if value})
     return some_of(found) if len(found) > 1 else "".join(found) or "?"
+
+
+def machine_of(runs: Sequence[FinishedRun]) -> Figures:
+    """What some runs were computed with: ``device``, ``threads``, ``torch`` and ``commit``."""
+    return {
+        "device": values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device")),
+        "threads": values_of(runs, lambda run: run.metrics.get("threads")),
+        "torch": values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch")),
+        "commit": values_of(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
+    }

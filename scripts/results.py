@@ -23,7 +23,7 @@ from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.formats import figure, in_units
 from cnn_experiments.runs.page_data import costs_of
 from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
-from scripts.pages import SUFFIXES, Figures, Language, fill, table, values_of
+from scripts.pages import SUFFIXES, Figures, Language, fill, machine_of, table
 from scripts.study import run_claims
 
 STUDY = Study("results", "make results RESULTS=")
@@ -76,11 +76,15 @@ class Row:
             )
         return configurations[0]
 
-    def cells(self, root: Path, language: Language) -> list[str]:
-        """Its cells in a language."""
+    def cells(self, found: Configuration | None, language: Language) -> list[str]:
+        """Its cells in a language.
+
+        Args:
+            found: its completed runs, if there are any.
+            language: of the cells.
+        """
         target = f"{self.target:g} ({self.whose[language]})"
         command = f"`{self.sweep.command(ARM, RUNS).rpartition(' ')[0]}`"
-        found = self.runs(root)
         if found is None:
             return [command, NOT_YET[language], "", "", target, "", "", "", ""]
         accuracies = [run.metrics["test/accuracy"] for run in found.runs]
@@ -118,24 +122,22 @@ def write_pages(rows: Sequence[Row], root: Path, folder: Path = ROOT / "docs", t
         folder: where the pages are written.
         templates: the folder of the pages as they were written by hand.
     """
+    found = {row.name: row.runs(root) for row in rows}
+    of_runs = machine(list(filter(None, found.values())))
     words: dict[Language, Figures] = {}
-    of_runs = machine(rows, root)
     for language in SUFFIXES:
         tables = {
-            name: table([row.cells(root, language) for row in rows if row.table == name])
+            name: table([row.cells(found[row.name], language) for row in rows if row.table == name])
             for name in dict.fromkeys(row.table for row in rows)
         }
         words[language] = tables | {"machine": of_runs or NOT_YET[language]}
     return fill(STUDY.name, {}, words, folder, templates)
 
 
-def machine(rows: Sequence[Row], root: Path) -> str:
+def machine(configurations: Sequence[Configuration]) -> str:
     """What the runs were computed with, and with how many threads; empty if there are none."""
-    runs = [run for row in rows if (found := row.runs(root)) for run in found.runs]
-    processor = values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device"))
-    threads = values_of(runs, lambda run: run.metrics.get("threads"))
-    torch = values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch"))
-    return f"{processor}, threads: {threads}, torch {torch}" if runs else ""
+    runs = [run for configuration in configurations for run in configuration.runs]
+    return "{device}, threads: {threads}, torch {torch}".format(**machine_of(runs)) if runs else ""
 
 
 def main(names: Sequence[str]) -> int:

@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 from benchmarks.memory import make_photographs, peak_of, peak_of_training
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.datamodules.photographs import read_photograph
-from cnn_experiments.datamodules.resizing import CANVAS, MARGIN, Resizing
+from cnn_experiments.datamodules.resizing import CANVAS, Resizing
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.inspection.layer_table import layer_table
-from scripts.claims import ROOT, read_claims
+from scripts.claims import ROOT, chosen_claims, read_claims
 from scripts.findings import find
 from scripts.pages import Figures, fill, table
 from scripts.study import STUDY
@@ -71,7 +71,7 @@ def memory_of_batch(images: int, batches: int, photographs: Path, place: Path) -
     """
     words = ["experiment=alexnet_article_narrow", "datamodule.limit=null", f"datamodule.batch_size={images}"]
     steps = [f"trainer.accumulate_grad_batches={batches}", f"trainer.limit_train_batches={2 * batches}"]
-    return peak_of_training(photographs, place, [*words, *steps, "trainer.max_epochs=1"])
+    return peak_of_training(photographs, place, [*words, *steps])
 
 
 def measure_memory(
@@ -168,7 +168,7 @@ def both_ways(photograph: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray
 def figures_of_photograph(photograph: NDArray[np.uint8]) -> Figures:
     """Of both preprocessings."""
     height, width = photograph.shape[:2]
-    scale = SIDE / CANVAS
+    scale, side = SIDE / CANVAS, Resizing().sized_for(SIDE).side
     return {
         "side": str(SIDE),
         "width": str(width),
@@ -177,8 +177,8 @@ def figures_of_photograph(photograph: NDArray[np.uint8]) -> Figures:
         "canvas.height": str(round(height * scale)),
         "canvas.scale": f"{scale:.2f}",
         "canvas.used": f"{100 * width * height / CANVAS**2:.0f}",
-        "ours.scale": f"{round(SIDE * MARGIN) / min(width, height):.2f}",
-        "ours.size": str(round(SIDE * MARGIN)),
+        "ours.scale": f"{side / min(width, height):.2f}",
+        "ours.size": str(side),
     }
 
 
@@ -212,7 +212,7 @@ def figures_of_connections(root: Path = STUDY) -> Figures:
             found[f"{c3}.{where}.parameters"] = f"{costs.parameters:,}"
             found[f"{c3}.{where}.connections"] = f"{costs.connections:,}"
             found[f"{c3}.{where}.multiply_adds"] = f"{costs.multiply_adds:,}"
-    (claim,) = (one for one in read_claims() if one.name == "partial_connections")
+    (claim,) = chosen_claims(read_claims(), ["partial_connections"])
     finding = find(claim, root)
     if not finding.differences:
         raise UserError(f"{root}: the runs of {claim.name} are missing. Run `make study CLAIMS={claim.name}` first")

@@ -40,7 +40,7 @@ def test_the_words_of_a_row_are_settings(row: results.Row, monkeypatch: pytest.M
 
 def test_a_row_tells_its_runs(tmp_path: Path) -> None:
     write_arm(tmp_path, ROW.sweep, results.ARM, right=[answers(wrong) for wrong in (10, 20, 30)], **COSTS)
-    cells = ROW.cells(tmp_path, "en")
+    cells = ROW.cells(ROW.runs(tmp_path), "en")
     assert cells == [
         "`cnn-train -m datamodule.limit=10 seed=1,2,3`",
         "**0.9800**",
@@ -57,7 +57,7 @@ def test_a_row_tells_its_runs(tmp_path: Path) -> None:
 def test_scaled_training_images_cost_less(tmp_path: Path) -> None:
     scaled = {"metrics": {**COSTS["metrics"], "training_multiply_adds": 500}}
     write_arm(tmp_path, ROW.sweep, results.ARM, right=[answers(10)] * 3, **scaled)
-    assert ROW.cells(tmp_path, "en")[7] == "1 M"
+    assert ROW.cells(ROW.runs(tmp_path), "en")[7] == "1 M"
 
 
 def test_only_the_pages_are_written_or_a_name_is_refused(
@@ -73,14 +73,14 @@ def test_only_the_pages_are_written_or_a_name_is_refused(
 
 
 def test_a_row_without_runs_says_so(tmp_path: Path) -> None:
-    assert ROW.cells(tmp_path, "en")[1] == "not run yet"
-    assert ROW.cells(tmp_path, "ko")[1] == "아직 실행하지 않음"
+    assert ROW.cells(ROW.runs(tmp_path), "en")[1] == "not run yet"
+    assert ROW.cells(ROW.runs(tmp_path), "ko")[1] == "아직 실행하지 않음"
 
 
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
     write_arm(tmp_path, ROW.sweep, results.ARM, model__dropout=[0.0, 0.0, 0.5])
     with pytest.raises(UserError, match="differ in more than their seed"):
-        ROW.cells(tmp_path, "en")
+        ROW.cells(ROW.runs(tmp_path), "en")
 
 
 def test_both_pages_have_the_tables(tmp_path: Path) -> None:
