@@ -160,17 +160,26 @@ class ImageData(ABC):
         self.setup(part)
         return self._parts[part]
 
-    def loader(self, part: Part, epoch: int = 0, shuffle: bool | None = None) -> "DataLoader[tuple[Tensor, Tensor]]":
+    def images_near(self, part: Part, device: torch.device) -> ImageSet:
+        """The images of a part for training on a device: on it, if they can be kept there; otherwise `images_of`."""
+        return self.images_of(part)
+
+    def loader(
+        self, part: Part, epoch: int = 0, shuffle: bool | None = None, device: torch.device | None = None
+    ) -> "DataLoader[tuple[Tensor, Tensor]]":
         """Loader of batches: images as bytes (N, C, H, W), and labels (N,).
 
         Args:
             part: which images.
             epoch: what the order and the augmentation are drawn from, together with the seed.
             shuffle: whether to draw an order and to augment; None for training images alone.
+            device: where the batches are needed. They lie there if the images can be kept there, and on the CPU if
+                not, or for None.
         """
         shuffle = part == "training" if shuffle is None else shuffle
         batch_size = self.batch_size if part == "training" else self.evaluation_batch_size
-        return batch_loader(self.images_of(part), batch_size, self.num_workers, self.seed if shuffle else None, epoch)
+        images = self.images_of(part) if device is None else self.images_near(part, device)
+        return batch_loader(images, batch_size, self.num_workers, self.seed if shuffle else None, epoch)
 
     def batches(self, part: Part, epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches as the network gets them: images as floats (N, C, H, W), and labels (N,).

@@ -386,7 +386,8 @@ class DogsVsCats(ImageData):
         return principal_components(moments / np.array([255.0] * 3 + [255.0**2] * 6))
 
     def _normalised(self, colours: Tensor) -> Tensor:
-        return (colours - self.mean.to(colours.device)) / self.std.to(colours.device)
+        mean, std = (of_all.to(colours.device, non_blocking=True) for of_all in (self.mean, self.std))
+        return (colours - mean) / std
 
     def read_image(self, file: Path) -> Tensor:
         return torch.from_numpy(self.resizing(read_photograph(file))).permute(2, 0, 1)

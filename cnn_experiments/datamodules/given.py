@@ -61,7 +61,9 @@ class GivenData(ImageData):
     def load(self, part: Part) -> Mapping[Part, ImageSet]:
         return {part: GivenImages(self.given, part)}
 
-    def loader(self, part: Part, epoch: int = 0, shuffle: bool | None = None) -> "DataLoader[tuple[Tensor, Tensor]]":
+    def loader(
+        self, part: Part, epoch: int = 0, shuffle: bool | None = None, device: torch.device | None = None
+    ) -> "DataLoader[tuple[Tensor, Tensor]]":
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             raise UserError(
                 "data: an object with batches() cannot be shared out among several processes. Use one device, or "

@@ -24,6 +24,7 @@ from cnn_experiments.errors import UserError
 Source = Literal["training", "test"]
 Size = Annotated[int, Ge(1)] | Annotated[float, Gt(0), Lt(1)]  # a number of images, or a share of all
 Colours = float | tuple[float, ...]
+MOST_OF_A_GPU = 0.25  # of its free memory, that the images of a part may take
 PositiveColours = Annotated[float, Gt(0)] | tuple[Annotated[float, Gt(0)], ...]
 
 
@@ -38,6 +39,12 @@ class ImagesInMemory(Dataset[tuple[Tensor, Tensor]]):
 
     def __getitem__(self, draw: Draw) -> tuple[Tensor, Tensor]:
         return self.images.index_select(0, draw.indices), self.labels.index_select(0, draw.indices)
+
+    def near(self, device: torch.device) -> "ImagesInMemory":
+        """The same images on a device, so that batches do not travel; where they are, if its memory is too small."""
+        if device.type == "cuda" and self.images.nbytes > MOST_OF_A_GPU * torch.cuda.mem_get_info(device)[0]:
+            return self
+        return ImagesInMemory(self.images.to(device), self.labels.to(device))
 
 
 class InMemoryImages(ImageData):
@@ -105,6 +112,10 @@ class InMemoryImages(ImageData):
             Images as bytes (N, *image_shape), and their labels as integers (N,) from 0 to the number of classes - 1.
         """
 
+    def images_near(self, part: Part, device: torch.device) -> ImageSet:
+        images = self.images_of(part)
+        return images.near(device) if isinstance(images, ImagesInMemory) and not self.num_workers else images
+
     def load(self, part: Part) -> Mapping[Part, ImageSet]:
         """The test images; or training and validation images, split.
 
@@ -153,7 +164,8 @@ class InMemoryImages(ImageData):
         """Bytes (N, C, H, W) to normalised floats (N, *input_shape); training images are augmented first."""
         if part == "training":
             images = self.augmentation(images, generator)
-        return self.enlarged((images / 255 - self.mean.to(images.device)) / self.std.to(images.device))
+        mean, std = (colours.to(images.device, non_blocking=True) for colours in (self.mean, self.std))
+        return self.enlarged((images / 255 - mean) / std)
 
     def enlarged(self, images: Tensor) -> Tensor:
         """Images (N, C, H, W) of the size that the network gets."""

@@ -10,6 +10,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler, SequentialSampler
 
 from cnn_experiments.datamodules.splits import Stream
 
+CPU = torch.device("cpu")
 MOST_SECONDS_OF_A_BATCH = 600  # from processes that load; after that they are taken to have stopped
 
 
@@ -17,7 +18,7 @@ class Draw(NamedTuple):
     """Which images make up a batch.
 
     Args:
-        indices: numbers of the images, (N,).
+        indices: numbers of the images, (N,), on the device that the images are on.
         seed: what their random augmentation is drawn from; None for no augmentation.
         epoch: the epoch, counted from 0.
     """
@@ -51,10 +52,18 @@ class BatchSampler(Sampler[Draw]):
         batch_size: images in a batch, for each process.
         seed: what the order is drawn from; None for the images' own order.
         epoch: the first epoch to draw the order of.
+        device: where the numbers of the images lie: where the images do. They travel there once in an epoch.
     """
 
-    def __init__(self, size: int, batch_size: int, seed: int | None = None, epoch: int = 0) -> None:
-        self.size, self.batch_size, self.seed, self.epoch = size, batch_size, seed, epoch
+    def __init__(
+        self,
+        size: int,
+        batch_size: int,
+        seed: int | None = None,
+        epoch: int = 0,
+        device: torch.device = CPU,
+    ) -> None:
+        self.size, self.batch_size, self.seed, self.epoch, self.device = size, batch_size, seed, epoch, device
 
     def set_epoch(self, epoch: int) -> None:
         """Draw the order of this epoch next (Lightning calls this)."""
@@ -70,7 +79,7 @@ class BatchSampler(Sampler[Draw]):
         order = np.arange(self.size)
         if self.seed is not None:
             order = np.random.default_rng((self.seed, Stream.ORDER, self.epoch)).permutation(self.size)
-        batches = torch.split(torch.from_numpy(order), self.batch_size * processes)[: len(self)]
+        batches = torch.split(torch.from_numpy(order).to(self.device), self.batch_size * processes)[: len(self)]
         for number, batch in enumerate(batches):
             seed = None if self.seed is None else (self.seed, Stream.AUGMENTATION, self.epoch, number, rank)
             yield Draw(batch[rank::processes], seed, self.epoch)
@@ -91,22 +100,21 @@ def batch_loader(
     """Loader of whole batches.
 
     Args:
-        images: where they come from.
+        images: where they come from. If they lie on a GPU, the batches do.
         batch_size: images in a batch, for each process.
         num_workers: processes that load; 0 to load in this one.
         seed: what the order is drawn from; None for the images' own order.
         epoch: the first epoch to draw the order of.
     """
-    sampler: BatchSampler = BatchesInOrder(len(images), batch_size)
-    if seed is not None:
-        sampler = BatchSampler(len(images), batch_size, seed, epoch)
+    device = images.labels.device
+    order = BatchesInOrder if seed is None else BatchSampler
     return DataLoader(
         cast("Dataset[Any]", images),
-        sampler=sampler,
+        sampler=order(len(images), batch_size, seed, epoch, device),
         batch_size=None,
         num_workers=num_workers,
         persistent_workers=num_workers > 0,
         timeout=MOST_SECONDS_OF_A_BATCH if num_workers else 0,
-        pin_memory=torch.cuda.is_available(),
+        pin_memory=torch.cuda.is_available() and device == CPU,
         generator=torch.Generator(),  # of its own, so that loading never draws from the global one
     )

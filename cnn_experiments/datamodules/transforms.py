@@ -256,4 +256,4 @@ def light(images: Tensor, components: Tensor, std: float, generator: torch.Gener
     """
     where = _drawing_device(images, generator)
     alphas = (torch.randn(len(images), 3, device=where, generator=generator) * std).to(images.device)
-    return images.add_((alphas @ components.to(images.device).T)[:, :, None, None])
+    return images.add_((alphas @ components.to(images.device, non_blocking=True).T)[:, :, None, None])

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,12 +41,18 @@ class LightningData(pl.LightningDataModule):
             raise UserError(f"resume: last.ckpt is damaged: its next epoch is {epoch!r}. Start a new run")
         self.first_epoch = epoch  # workers begin to load before Lightning says which epoch it is
 
+    @property
+    def device(self) -> torch.device | None:
+        """The GPU of CUDA that this process trains on, where images may be kept; None for other devices."""
+        device = None if self.trainer is None else self.trainer.strategy.root_device
+        return device if device is not None and device.type == "cuda" else None
+
     def train_dataloader(self) -> Any:
         overfitting = getattr(self.trainer, "overfit_batches", 0) > 0  # always on the same images
-        return self.data.loader("training", self.first_epoch, shuffle=not overfitting)
+        return self.data.loader("training", self.first_epoch, shuffle=not overfitting, device=self.device)
 
     def val_dataloader(self) -> Any:
-        return self.data.loader("validation")
+        return self.data.loader("validation", device=self.device)
 
     def on_after_batch_transfer(self, batch: tuple[Tensor, Tensor], dataloader_idx: int) -> tuple[Tensor, Tensor]:
         images, labels = batch
