@@ -42,6 +42,7 @@ LATER_KEYS: dict[str, Any] = {
     "datamodule.augmentation.trivial_augment": False,
     "datamodule.drop_near_duplicates": False,
     "trainer.adaptive_clipping": None,
+    "trainer.cuda_graphs": False,
     "trainer.cutmix": None,
     "trainer.early_stopping": None,
     "trainer.label_smoothing": 0.0,

@@ -32,7 +32,7 @@ Positive = Annotated[float, Gt(0)]
 OWN_KEYS = (
     *("gpus", "early_stopping", "weight_average", "find_learning_rate", "snapshots"),
     *("mixup", "cutmix", "label_smoothing", "training_image_sizes", "adaptive_clipping"),
-    "layer_sequential_init",
+    *("layer_sequential_init", "cuda_graphs"),
 )
 LOGGERS = ("tensorboard", "mlflow", "wandb")
 SomeBatches = Count | Annotated[float, Gt(0), Le(1)] | None
@@ -189,6 +189,7 @@ class TrainerSettings:
             the other; None for the data set's own.
         adaptive_clipping: the largest share of the norm of a unit's weights that its gradient may have; None for any.
         layer_sequential_init: whether the first batch scales the weights of each layer before the training.
+        cuda_graphs: whether the passes of the network are recorded and replayed, on a GPU.
         lightning: all keys of Lightning's Trainer, including those above; the Trainer checks them.
     """
 
@@ -208,6 +209,7 @@ class TrainerSettings:
     training_image_sizes: tuple[Count, ...] | None
     adaptive_clipping: Positive | None
     layer_sequential_init: bool
+    cuda_graphs: bool
     lightning: Mapping[str, Any]
 
     def training_image_size(self, epoch: int) -> int | None:
@@ -435,6 +437,7 @@ def _read_trainer(group: Mapping[str, Any]) -> TrainerSettings:
         training_image_sizes=_read_training_image_sizes(group.get("training_image_sizes"), lightning),
         adaptive_clipping=_read_adaptive_clipping(group.get("adaptive_clipping"), lightning),
         layer_sequential_init=convert(group.get("layer_sequential_init", False), bool, "trainer.layer_sequential_init"),
+        cuda_graphs=convert(group.get("cuda_graphs", False), bool, "trainer.cuda_graphs"),
         lightning=lightning,
     )
 

@@ -13,6 +13,7 @@ from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.settings.schema import TrainingSettings
 from cnn_experiments.trainers.adaptive_clipping import AdaptiveClipping
+from cnn_experiments.trainers.cuda_graphs import RecordedPasses
 from cnn_experiments.trainers.soft_labels import SoftLabels
 
 
@@ -77,6 +78,7 @@ class Classifier(pl.LightningModule):
         num_classes: number of classes.
         soft_labels: mixes training images and smooths their labels; None for neither.
         clipping: clips gradients in place of Lightning; None for Lightning's clipping, if there is any.
+        passes: runs the network in training steps; None to call it.
     """
 
     def __init__(
@@ -87,9 +89,10 @@ class Classifier(pl.LightningModule):
         num_classes: int,
         soft_labels: SoftLabels | None = None,
         clipping: AdaptiveClipping | None = None,
+        passes: RecordedPasses | None = None,
     ) -> None:
         super().__init__()
-        self.soft_labels, self.clipping = soft_labels, clipping
+        self.soft_labels, self.clipping, self.passes = soft_labels, clipping, passes
         self.network, self.training_settings, self.seed = network, training, seed
         if training.channels_last:
             self.network.to(memory_format=torch.channels_last)
@@ -118,7 +121,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         if self.soft_labels is not None:
             images, labels = self.soft_labels(images, labels)
-        output = self.network(images)
+        output = self.network(images) if self.passes is None else self.passes(images, is_first=batch_index == 0)
         loss = loss_of(self.network, output, labels)
         labels = labels.argmax(1) if labels.dim() == 2 else labels  # of mixed images, the class of the larger part
         scores = output[0] if isinstance(output, tuple) else output  # the others are of auxiliary heads
@@ -182,6 +185,10 @@ class Classifier(pl.LightningModule):
         self.val_metric.reset()
         self.confusion = self.confusion_metric.compute().cpu()
         self.confusion_metric.reset()
+
+    def on_train_end(self) -> None:
+        if self.passes is not None:
+            self.passes.forget()
 
     def configure_gradient_clipping(self, *optimizer_and_amount: Any, **amount: Any) -> None:
         if self.clipping is None:

@@ -32,6 +32,7 @@ from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
 from cnn_experiments.trainers.classifier import Classifier
+from cnn_experiments.trainers.cuda_graphs import check_cuda_graphs, recorded_passes_of
 from cnn_experiments.trainers.data import LightningData, first_batch, scaled_shape
 from cnn_experiments.trainers.failures import damage_explained, damaged, failures_explained
 from cnn_experiments.trainers.layer_sequential_init import initialise_layer_by_layer
@@ -110,7 +111,8 @@ def on_this_machine(settings: Settings, before: Mapping[str, Any]) -> tuple[Sett
         before: its ``metrics.json``, empty if it begins now.
 
     Raises:
-        UserError: the machine lacks what was asked for, or a resumed run would train in another number of processes.
+        UserError: the machine lacks what was asked for, or cannot do it together with other settings, or a resumed run
+            would train in another number of processes.
     """
     if settings.trainer.precision == "auto" and isinstance(before.get("precision"), str):
         settings = settings.with_precision(before["precision"])
@@ -128,6 +130,7 @@ def on_this_machine(settings: Settings, before: Mapping[str, Any]) -> tuple[Sett
             f"trainer.find_learning_rate=true: this is done in one process, and trainer.gpus={settings.trainer.gpus} "
             f"with trainer.devices={settings.trainer.devices} means {number}. Find the rate in one, and give it to them"
         )
+    check_cuda_graphs(settings, hardware, number)
     return settings, hardware
 
 
@@ -195,7 +198,10 @@ def fit(
             log.info("found the learning rate: model.optimizer.lr=%g", search.choice())
             records = {**records, "learning_rates.csv": search.as_csv()}
         clipping = adaptive_clipping_of(settings.trainer, network, data.input_shape)
-        classifier = Classifier(network, settings.training, settings.seed, data.num_classes, soft_labels, clipping)
+        passes = recorded_passes_of(settings, hardware, network)
+        classifier = Classifier(
+            network, settings.training, settings.seed, data.num_classes, soft_labels, clipping, passes
+        )
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
         with loggers.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
             if trainer.is_global_zero:
