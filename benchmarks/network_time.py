@@ -10,14 +10,14 @@ in it):
   GoogLeNet has batch normalisation in place of it;
 - on the CPU, the floor: as many multiply-adds, three times the forward pass's, in one large matrix product.
 
-Then cnn-train trains for two epochs on photographs that were made up; in the second one they come from the cache. Its
-images per second, as a share of those of the step alone, say how much of the time the device is busy. On a GPU each
-batch size also has its peak of memory.
+Then cnn-train trains for two epochs on photographs, made up or those of ``--source``; in the second one they come from
+the cache. Its images per second, as a share of those of the step alone, say how much of the time the device is busy. On
+a GPU each batch size also has its peak of memory.
 
 With ``--profile`` the operations are listed in which our step spends most of its time.
 
 Usage: python -m benchmarks.network_time [--side 224] [--batches 32 64 128] [--rounds 5] [--steps 10]
-    [--photographs 2000] [--compile] [--profile]
+    [--photographs 2000 | --source FOLDER] [--workers 2] [--compile] [--profile]
 """
 
 import argparse
@@ -179,13 +179,25 @@ def product_of_matrices() -> Step:
     return multiply
 
 
-def epoch_from_the_cache(name: str, side: int, batch: int, photographs: int) -> float:
-    """The images per second of the second epoch of cnn-train, validation left out."""
+def epoch_from_the_cache(name: str, side: int, batch: int, source: Path | int, workers: int) -> float:
+    """The images per second of the second epoch of cnn-train, validation left out.
+
+    Args:
+        name: of the network.
+        side: of the images, in pixels.
+        batch: images in one.
+        source: a folder of photographs, or how many to make up.
+        workers: processes that load.
+    """
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place) / "photographs"
-        make_photographs(folder, photographs)
+        if isinstance(source, int):
+            folder = Path(place) / "photographs"
+            make_photographs(folder, source)
+        else:
+            folder = source
         words = [f"model={name}", f"model.input_size={side}", f"datamodule.batch_size={batch}", "trainer.max_epochs=2"]
         words += [f"datamodule.source={folder}", f"datamodule.data_dir={place}/data", "trainer.precision=auto"]
+        words += [f"datamodule.num_workers={workers}"]
         run = cnn.train(*words, "datamodule.test_crops=1", f"hydra.run.dir={place}/run")
         first, second = (row["seconds"] for row in run.history)  # since the beginning
         images = run.metrics["images_per_second"] * run.metrics["train_seconds"] / 2  # of an epoch
@@ -199,13 +211,16 @@ def main(words: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--photographs", type=int, default=2000)
+    parser.add_argument("--source", type=Path)
+    parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--compile", action="store_true")
     parser.add_argument("--profile", action="store_true")
     asked = parser.parse_args(words)
     for name in NETWORKS:
         for batch in asked.batches:
             alone = compare_steps(name, asked.side, batch, asked.rounds, asked.steps, asked.compile, asked.profile)
-            fed = epoch_from_the_cache(name, asked.side, batch, asked.photographs)
+            source = asked.source or asked.photographs
+            fed = epoch_from_the_cache(name, asked.side, batch, source, asked.workers)
             print(f"  from the cache: {fed:9.1f} images/s, {fed / alone:.2f} of the step alone", flush=True)
 
 

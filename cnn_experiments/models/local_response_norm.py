@@ -5,17 +5,22 @@ g_i d_i^-β - 2αβ a_i Σ_j g_j a_j d_j^(-β-1).
 
 PyTorch's own layer pools over the axis of maps. Written with sums of shifted maps it takes some ten passes over the
 values, and on a CPU the memory, not the arithmetic, limits each of them. So the images are taken a few at a time, such
-that these passes stay in the cache. Since the operator is opaque to PyTorch's compiler, it is as fast in a compiled
-network.
+that these passes stay in the cache. On a GPU each direction is one kernel, see local_response_norm_gpu.py. Since the
+operator is opaque to PyTorch's compiler, it is as fast in a compiled network.
 """
 
+import functools
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge, Gt
 from torch import Tensor, nn
+
+log = logging.getLogger(__name__)
 
 VALUES_AT_ONCE = 2**18  # on a CPU: a megabyte in single precision
 
@@ -97,6 +102,9 @@ BACKWARD = torch.ops.cnn_experiments.local_response_norm_backward.default
 @torch.library.impl("cnn_experiments::local_response_norm", "default")
 def _normalise(maps: Tensor, radius: int, alpha: float, beta: float, k: float) -> tuple[Tensor, Tensor]:
     """The normalised maps b, and the bases d, in single precision at least."""
+    if kernels := _kernels(maps):
+        on_gpu: tuple[Tensor, Tensor] = kernels.normalise(maps, radius, alpha, beta, k)
+        return on_gpu
     normalised, base = torch.empty_like(maps), torch.empty_like(maps, dtype=_precision(maps))
     for some, of_some, out in _in_parts(maps, base, normalised):
         values = some.to(base.dtype)
@@ -107,6 +115,9 @@ def _normalise(maps: Tensor, radius: int, alpha: float, beta: float, k: float) -
 
 @torch.library.impl("cnn_experiments::local_response_norm_backward", "default")
 def _gradient_by_maps(gradient: Tensor, maps: Tensor, base: Tensor, radius: int, alpha: float, beta: float) -> Tensor:
+    if kernels := _kernels(maps):
+        on_gpu: Tensor = kernels.differentiate(gradient, maps, base, radius, alpha, beta)
+        return on_gpu
     by_maps = torch.empty_like(maps)
     for some, of_some, of_gradient, out in _in_parts(maps, base, gradient, by_maps):
         values = some.to(base.dtype)
@@ -115,6 +126,24 @@ def _gradient_by_maps(gradient: Tensor, maps: Tensor, base: Tensor, radius: int,
         shared = _add_neighbours(torch.zeros_like(products), products, radius, -2 * alpha * beta)
         torch.addcmul(scaled, values, shared, out=out)
     return by_maps
+
+
+def _kernels(maps: Tensor) -> ModuleType | None:
+    """The kernels for a GPU if the maps are on one that can run them; they do not compute in double precision."""
+    return _kernels_of_this_machine() if maps.is_cuda and maps.dtype != torch.float64 else None
+
+
+@functools.cache
+def _kernels_of_this_machine() -> ModuleType | None:
+    """The kernels for a GPU, tried once: Triton may be missing, or the C compiler that it needs."""
+    try:
+        from cnn_experiments.models import local_response_norm_gpu
+
+        local_response_norm_gpu.normalise(torch.ones(1, 1, 1, 1, device="cuda"), 0, 1.0, 0.75, 1.0)
+    except Exception as error:  # whatever a compiler that is not set up leads to
+        log.warning("local response normalisation is slower than it could be: Triton does not work here (%s)", error)
+        return None
+    return local_response_norm_gpu
 
 
 def _precision(maps: Tensor) -> torch.dtype:
