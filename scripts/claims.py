@@ -9,11 +9,13 @@ from typing import Any, Literal
 import yaml
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.sweep import is_sweep, number_completed, read_record
+from cnn_experiments.runs.finished import run_directories
+from cnn_experiments.runs.sweep import is_complete, is_sweep, read_record
 from cnn_experiments.settings.suggestions import suggest
 
 ROOT = Path(__file__).parents[1]
 STUDIES = ROOT / "studies"
+LEAST_SEEDS = 3  # to compare arms, while the runs of further ones are missing
 
 Figure = Literal[
     "test_accuracy", "epochs", "epochs_of_validation", "gap", "training_accuracy", "multiply_adds", "parameters"
@@ -123,6 +125,8 @@ class Claim:
     def words(self, arm: str, root: Path) -> list[str]:
         """The words of cnn-train that train the runs of an arm that are missing; empty if none is.
 
+        A sweep of fewer seeds than the claim has now is begun anew: its jobs find that they are complete.
+
         Raises:
             UserError: the folder holds a sweep with other settings.
         """
@@ -133,21 +137,41 @@ class Claim:
             raise UserError(
                 f"{folder}: this sweep was begun with other settings than studies/ has now. Remove it, or move it"
             )
-        return [f"resume={folder}"] if self.missing(arm, root) else []
+        if not self.missing(arm, root):
+            return []
+        return (
+            [f"resume={folder}"] if read_record(folder).task == self.task(arm) else self._from_the_beginning(arm, root)
+        )
 
     def is_begun(self, arm: str, root: Path) -> bool:
-        """Whether the sweep of an arm was begun with the words that the claim has now."""
+        """Whether the sweep of an arm was begun with the words that the claim has now, and the first of its seeds."""
         folder = self.folder(arm, root)
-        return is_sweep(folder) and read_record(folder).task == self.task(arm)
+        if not is_sweep(folder):
+            return False
+        *words, seeds = self.task(arm)
+        *recorded, first_seeds = read_record(folder).task or [""]
+        return recorded == words and f"{seeds},".startswith(f"{first_seeds},")
+
+    def completed(self, arm: str, root: Path) -> dict[int, Path]:
+        """The directories of the completed runs of an arm by their seeds; none if it was begun with other words."""
+        folders = [self.folder(arm, root)] if self.is_begun(arm, root) else []
+        runs = [directory for directory in run_directories(folders) if is_complete(directory.path)]
+        return {directory.metrics()["seed"]: directory.path for directory in runs}
 
     def missing(self, arm: str, root: Path) -> int:
         """How many runs of an arm are not complete."""
-        completed = number_completed(self.folder(arm, root)) if self.is_begun(arm, root) else 0
-        return max(0, len(self.seeds) - completed)
+        return len(set(self.seeds) - self.completed(arm, root).keys())
 
-    def is_complete(self, root: Path) -> bool:
-        """Whether all runs of all arms are complete."""
-        return not any(self.missing(arm, root) for arm in self.arms)
+    def runs_to_compare(self, root: Path) -> dict[str, list[Path]]:
+        """The run directories of each arm, of the seeds that are complete in all arms; none if these are too few.
+
+        They are enough if they are all seeds of the claim, or three.
+        """
+        completed = {arm: self.completed(arm, root) for arm in self.arms}
+        seeds = [seed for seed in self.seeds if all(seed in of_arm for of_arm in completed.values())]
+        if len(seeds) < min(LEAST_SEEDS, len(self.seeds)):
+            return {}
+        return {arm: [of_arm[seed] for seed in seeds] for arm, of_arm in completed.items()}
 
 
 def read_claims(file: Path = STUDY_OF_CLAIMS.file) -> list[Claim]:

@@ -106,9 +106,7 @@ def _row(finding: Finding, language: Language, say: Say, words: Mapping[str, Any
             figure=compared,
             words=claim.arms[claim.better],
         ),
-        say("size", size=f"`{claim.size.name}`", seeds=len(claim.seeds))
-        if len(claim.seeds) > 1
-        else f"`{claim.size.name}`",
+        say("size", size=f"`{claim.size.name}`", seeds=finding.seeds) if finding.seeds > 1 else f"`{claim.size.name}`",
         "<br>".join(differences),
         say(finding.outcome),
         f"`{command}{claim.name}`",

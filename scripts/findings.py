@@ -54,6 +54,11 @@ class Finding:
     arms: dict[str, Configuration] = field(default_factory=dict)
     why: str = ""
 
+    @property
+    def seeds(self) -> int:
+        """How many runs of each arm are compared; where none are, how many there are to be."""
+        return len(self.arms[self.claim.better].runs) if self.arms else len(self.claim.seeds)
+
 
 def find(claim: Claim, root: Path) -> Finding:
     """What the runs of a claim say.
@@ -62,26 +67,27 @@ def find(claim: Claim, root: Path) -> Finding:
         claim: the claim.
         root: the folder of the study.
     """
-    if not claim.is_complete(root):
+    runs = claim.runs_to_compare(root)
+    if not runs:
         return Finding(claim, "not_run")
     arms = {}
-    for arm in claim.arms:
-        configurations = compare(claim.folder(arm, root)).configurations
+    for arm, directories in runs.items():
+        configurations = compare(directories).configurations
         if len(configurations) != 1:
             return Finding(claim, "cannot_be_told", why=f"the runs of {arm} differ in more than their seed")
         arms[arm] = configurations[0]
     match claim.figure:
         case "test_accuracy":
-            return _by_test_accuracy(claim, root, arms)
+            return _by_test_accuracy(claim, arms)
         case "multiply_adds" | "parameters":
             return _by_count(claim, arms)
         case _:
             return _by_seed(claim, arms)
 
 
-def _by_test_accuracy(claim: Claim, root: Path, arms: dict[str, Configuration]) -> Finding:
+def _by_test_accuracy(claim: Claim, arms: dict[str, Configuration]) -> Finding:
     """By the comparison's verdicts, whose interval holds the luck of the seeds and of the test images."""
-    verdicts, why = verdicts_of(claim, root, arms)
+    verdicts, why = verdicts_of(claim, arms)
     if why:
         return Finding(claim, "cannot_be_told", arms=arms, why=why)
     differences = [
@@ -94,19 +100,18 @@ def _by_test_accuracy(claim: Claim, root: Path, arms: dict[str, Configuration]) 
     return Finding(claim, _outcome([one.value for one in differences], certain), differences, arms)
 
 
-def verdicts_of(claim: Claim, root: Path, arms: Mapping[str, Configuration]) -> tuple[dict[str, Verdict], str]:
+def verdicts_of(claim: Claim, arms: Mapping[str, Configuration]) -> tuple[dict[str, Verdict], str]:
     """The comparison's verdict on each other arm against the one that the claim says is better.
 
     Args:
-        claim: the claim, whose runs are complete.
-        root: the folder of the study.
-        arms: the runs of each arm.
+        claim: the claim.
+        arms: the completed runs of each arm, with the same seeds.
 
     Returns:
         The verdicts, and why there is none on some of the arms; empty if there is one on each.
     """
-    folders = [claim.folder(arm, root) for arm in (claim.better, *claim.others)]
-    judged = compare(folders, baseline=arms[claim.better].runs[0].directory).judged
+    directories = [run.directory for arm in (claim.better, *claim.others) for run in arms[arm].runs]
+    judged = compare(directories, baseline=arms[claim.better].runs[0].directory).judged
     verdicts = {
         arm: verdict
         for arm in claim.others
@@ -155,9 +160,9 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
     for arm in (claim.better, *claim.others):
         measured = {run.metrics.get("seed"): figure_of(claim, run) for run in arms[arm].runs}
         known = {seed: value for seed, value in measured.items() if value is not None}
-        if sorted(known, key=str) != sorted(claim.seeds, key=str):
+        if len(known) < len(measured):
             return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs of {arm} did not record the figure")
-        values[arm] = [known[seed] for seed in claim.seeds]
+        values[arm] = [known[seed] for seed in sorted(known)]
     for arm in claim.others:
         each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
         *figures, chance = students_t(each)

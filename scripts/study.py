@@ -18,6 +18,7 @@ from pathlib import Path
 from cnn_experiments.errors import UserError
 from cnn_experiments.runs.finished import run_directories
 from cnn_experiments.runs.formats import duration
+from cnn_experiments.runs.sweep import RECORD
 from scripts.claims import STUDY_OF_CLAIMS, STUDY_OF_RECIPES, Claim, Study, chosen_claims, read_claims
 from scripts.claims_pages import write_pages
 
@@ -55,6 +56,8 @@ def run_claims(claims: Sequence[Claim], root: Path = STUDY, start: Start = start
         if not words:
             continue
         print(f"{claim.name} {arm}; {left(claims, root)}", flush=True)
+        if not words[0].startswith("resume="):
+            (claim.folder(arm, root) / RECORD).unlink(missing_ok=True)  # of fewer seeds
         status = start(words)
         if status == INTERRUPTED:
             return status

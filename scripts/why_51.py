@@ -167,7 +167,7 @@ def judged(claim: Claim, root: Path) -> tuple[dict[str, Configuration], dict[str
         UserError: the arms cannot be compared.
     """
     arms = {arm: compare(claim.folder(arm, root)).configurations[0] for arm in claim.arms}
-    verdicts, why = verdicts_of(claim, root, arms)
+    verdicts, why = verdicts_of(claim, arms)
     if why:
         raise UserError(f"{root / claim.name}: {why}")
     return arms, verdicts

@@ -11,7 +11,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.sweep import write_record
+from cnn_experiments.runs.sweep import is_sweep, write_record
 from scripts.claims import STUDY_OF_RECIPES, Claim, Size, chosen_claims, read_claims
 from scripts.claims_pages import page, write_pages
 from scripts.findings import epochs_to, find, students_t
@@ -197,6 +197,22 @@ class TestFindings:
         text = page([find(one, tmp_path)], "en")
         assert "|  | not run yet | `make study CLAIMS=table` |" in text
 
+    @pytest.mark.parametrize("figure", ["test_accuracy", "gap"])
+    def test_further_seeds_count_once_all_arms_have_them(self, tmp_path: Path, figure: str) -> None:
+        """Three are enough to compare, of five; a fourth that one arm lacks is left out."""
+        three = claim(figure=figure)
+        five = replace(three, seeds=(1, 2, 3, 4, 5))
+        for arm, wrong, seeds in (("partial", 20, (1, 2, 3, 4)), ("full", 80, (1, 2, 3))):
+            right = [answers(wrong + seed) for seed in seeds]
+            epochs = [((1, 0.9, 0.8 if arm == "partial" else 0.5 + seed / 100),) for seed in seeds]
+            write_arm(tmp_path, replace(three, seeds=seeds), arm, epochs, right=right)
+        finding = find(five, tmp_path)
+        assert finding.outcome == "holds"
+        assert finding.seeds == 3
+        assert [len(one.runs) for one in finding.arms.values()] == [3, 3]
+        assert "| `few`, 3 seeds |" in page([finding], "en")
+        assert find(replace(three, seeds=(2, 3, 4)), tmp_path).outcome == "not_run"
+
     def test_epochs_between_two_epochs(self) -> None:
         history = [{"epoch": epoch, "train/accuracy": accuracy} for epoch, accuracy, _ in RISING]
         assert epochs_to(history, "train/accuracy", 0.25) == pytest.approx(0.5)
@@ -294,6 +310,26 @@ class TestRunner:
         asked = []
         assert run_claims([one], tmp_path, lambda words: asked.append(words) or INTERRUPTED) == INTERRUPTED
         assert asked == [[f"resume={folder}"]]
+
+    def test_further_seeds_are_added_to_a_sweep(self, tmp_path: Path) -> None:
+        """It begins anew, as a sweep of all seeds, in the same folder, where its jobs find what is complete."""
+        three = claim()
+        five = replace(three, seeds=(1, 2, 3, 4, 5))
+        write_arm(tmp_path, five, "partial")
+        write_arm(tmp_path, three, "full")
+        folder, asked = five.folder("full", tmp_path), []
+
+        def start(words: list[str]) -> int:
+            asked.append(words)
+            assert not is_sweep(folder)
+            write_record(folder, five.task("full"), [])
+            return INTERRUPTED
+
+        assert left([five], tmp_path) == "2 runs left, about 60 s of training"
+        assert run_claims([five], tmp_path, start) == INTERRUPTED
+        assert run_claims([five], tmp_path, lambda words: asked.append(words) or INTERRUPTED) == INTERRUPTED
+        words = ["-m", "datamodule.limit=10", "model.c3=full", "seed=1,2,3,4,5", f"hydra.sweep.dir={folder}"]
+        assert asked == [words, [f"resume={folder}"]]
 
     def test_a_run_that_fails_is_named(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         one = claim()
