@@ -162,7 +162,7 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
         known = {seed: value for seed, value in measured.items() if value is not None}
         if len(known) < len(measured):
             return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs of {arm} did not record the figure")
-        values[arm] = [known[seed] for seed in sorted(known)]
+        values[arm] = [known[seed] for seed in sorted(known, key=str)]
     for arm in claim.others:
         each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
         *figures, chance = students_t(each)
