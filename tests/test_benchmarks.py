@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import memory, network_time
+from benchmarks import input_time, memory, network_time
 
 pytestmark = pytest.mark.slow
 
@@ -47,3 +47,19 @@ def test_memory_by_number_of_photographs(capfd: pytest.CaptureFixture[str]) -> N
     assert list(peaks) == [60, 80]
     assert all(100 < peak < 4000 for peak in peaks.values())
     assert "MiB for 20 photographs more (target: under 200)" in capfd.readouterr().out
+
+
+def test_photographs_beside_decoding_and_the_step(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    input_time.main(["--photographs", "40", "--side", "96", "--batch", "2", "--rounds", "1"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in lines] == [
+        "plain decoding",
+        "first pass",
+        "from the cache",
+        "alexnet",
+        "googlenet",
+    ]
+    assert lines[0].endswith("1.00 of plain decoding")

@@ -288,7 +288,9 @@ class _Judge:
             entry.reason = f"cannot be read ({error.strerror})"
             return entry, None
         entry.height, entry.width = image.shape[:2]
-        entry.pixels = hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()[:32]
+        pixels = hashlib.sha256(f"{image.shape}".encode())
+        pixels.update(np.ascontiguousarray(image).data)
+        entry.pixels = pixels.hexdigest()[:32]
         entry.look = perceptual_hash(image)
         small = self.resizing(image)
         colours = small[::2, ::2].reshape(-1, 3).astype(np.float32)

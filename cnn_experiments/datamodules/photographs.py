@@ -62,7 +62,8 @@ def read_photograph(file: Path, content: bytes | None = None) -> NDArray[np.uint
         with _one_large_at_a_time if image.width * image.height > LARGE else nullcontext():
             try:
                 image.load()
-                return np.asarray(_as_rgb(ImageOps.exif_transpose(image)))
+                ImageOps.exif_transpose(image, in_place=True)  # copies nothing where there is nothing to turn
+                return np.asarray(_as_rgb(image))
             except Exception as error:
                 reason = "truncated" if "truncated" in str(error) else f"broken ({error})"
                 raise UnusableImageError(reason, "broken") from error
@@ -129,7 +130,7 @@ def _as_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         on_white = Image.new("RGBA", image.size, "white")
         return Image.alpha_composite(on_white, image.convert("RGBA")).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
 
 
 def is_image_name(name: str) -> bool:
