@@ -267,11 +267,11 @@ def degrees_of_freedom(variance: float, seeds: float, freedom: float, strict: bo
     1.25) instead of 2, intervals also cover with two and three seeds; for many seeds it is almost 2.
 
     Args:
-        variance: all of it.
+        variance: all of it, which is above 0: images that were not seen always add to it.
         seeds: the seeds' part.
         freedom: the degrees of freedom of this part.
         strict: whether they are for one of several contrasts: half the exponent, see `Luck.strict_p`.
     """
-    share = min(1.0, seeds / variance) if variance else 1.0
+    share = min(1.0, seeds / variance)
     exponent = (1 if strict else 2) * freedom / (freedom + 1.25)
     return float(min(1e9, freedom * max(share, 1e-9) ** -exponent))
