@@ -213,8 +213,8 @@ def check_luck(found: Any, seeds: float, single: float, freedom: float) -> None:
     assert found.seeds == pytest.approx(seeds, rel=1e-9)
     variance = found.images - min(single, found.images) + max(seeds, 0.25 * single)
     assert found.variance == pytest.approx(variance, rel=1e-9)
-    share = min(1, seeds / variance)
-    assert found.freedom == pytest.approx(freedom * share ** (-2 * freedom / (freedom + 1.25)), rel=1e-9)
+    share = max(min(1, seeds / variance), 1e-9)
+    assert found.freedom == pytest.approx(min(1e9, freedom * share ** (-2 * freedom / (freedom + 1.25))), rel=1e-9)
     assert found.few_freedom == pytest.approx(freedom * share ** (-freedom / (freedom + 1.25)), rel=1e-9)
 
 
@@ -232,6 +232,14 @@ def test_more_runs_of_one_than_of_the_other(paired: bool) -> None:
     parts = between_one / 4, between_other / 3
     satterthwaite = sum(parts) ** 2 / (parts[0] ** 2 / 3 + parts[1] ** 2 / 2)
     check_luck(found, sum(parts), within_one / 4 + within_other / 3, satterthwaite + (5 - satterthwaite) / 4)
+
+
+def test_runs_that_are_as_accurate_as_each_other() -> None:
+    """Where seeds seem to add nothing, the degrees of freedom begin with those of the fewer runs."""
+    one, other = (np.stack([np.roll(np.arange(40) < 30, run) for run in range(runs)]) for runs in (2, 4))
+    (found,) = contrasts([one, other], DIFFERENCE, [False])
+    (_, within_one), (_, within_other) = analysed(one), analysed(other)
+    check_luck(found, 0, within_one / 2 + within_other / 4, 1 + (4 - 1) / 4)
 
 
 def test_one_run_against_several_has_their_luck() -> None:

@@ -67,6 +67,28 @@ def test_luck_of_the_seed_is_seen(tmp_path: Path) -> None:
     )
 
 
+def test_the_chance_of_several_seeds_agrees_with_their_interval(tmp_path: Path) -> None:
+    """The first seeds alone, with 30 and 60 wrong answers, would differ; the second ones do not."""
+    for seed, wrong in ((1, 60), (2, 25)):
+        write_run(tmp_path / f"full{seed}", seed=seed, right=answers(30), model__c3="full")
+        write_run(tmp_path / f"partial{seed}", seed=seed, right=answers(wrong, first=500), model__c3="partial")
+    assert mcnemar(answers(30), answers(60, first=500)) < 0.01
+    (verdict,) = compare(tmp_path).judged.verdicts
+    assert verdict.low < 0 < verdict.high
+    # of one pair alone, nothing is corrected
+    assert verdict.adjusted_p == verdict.p == verdict.luck.p > 0.05
+    assert verdict.luck.strict_p > verdict.p
+
+
+def test_no_difference_has_no_sign(tmp_path: Path) -> None:
+    write_run(tmp_path / "a", right=answers(50, 3000), model__c3="full")
+    write_run(tmp_path / "b", right=answers(51, 3000, first=50), model__c3="partial")
+    (verdict,) = compare(tmp_path, baseline="c3=full").judged.verdicts
+    assert verdict.luck.value == pytest.approx(-1 / 3000)
+    # the variance is 101 and two more over 3,002 squared, which is 0.34 points squared
+    assert verdict.interval() == "0.0 (-0.7 to 0.6)"
+
+
 def test_single_runs_get_the_exact_test_of_mcnemar(tmp_path: Path) -> None:
     write_run(tmp_path / "a", right=answers(10), model__c3="full")
     write_run(tmp_path / "b", right=answers(30, first=5), model__c3="partial")
@@ -167,7 +189,11 @@ RECORDED = {"device": "cpu", "precision": "32-true", "data_fingerprint": "3f" * 
         ({"test_images": 500}, {}, "not the same images: test images is 1000 or 500"),
         ({}, {"datamodule__name": "dogs_vs_cats"}, "not the same data"),
         ({}, {"datamodule__validation_size": 0.3}, "not the same split: datamodule.validation_size is 0.1 or 0.3"),
-        ({}, {"trainer__limit_test_batches": 5}, "trainer.limit_test_batches is 1.0 or 5"),
+        (
+            {},
+            {"trainer__limit_test_batches": 5},
+            "not the same test images: trainer.limit_test_batches is 1.0 or 5",
+        ),
     ],
 )
 def test_other_images_get_no_verdict(
@@ -253,6 +279,20 @@ def test_predictions_of_another_test_are_refused(tmp_path: Path) -> None:
     assert "does not agree with test/accuracy" in comparison.judged.left_out[0][1]
 
 
+def test_runs_of_one_configuration_that_were_tested_on_other_images(tmp_path: Path) -> None:
+    for seed, images in ((1, 1000), (2, 500)):
+        write_run(tmp_path / f"a{seed}", seed=seed, right=answers(10, images), model__init="a")
+    for seed, file in ((1, "x.jpg"), (2, "x.jpg"), (3, "y.jpg")):
+        write_run(tmp_path / f"b{seed}", seed=seed, right=answers(20), model__init="b")
+        (tmp_path / f"b{seed}" / "split.csv").write_bytes(f"file,class,part\r\n{file},cat,test\r\n".encode())
+    write_run(tmp_path / "c", right=answers(30), model__init="c")
+    comparison = compare(tmp_path)
+    assert comparison.judged.verdicts == []
+    assert comparison.judged.left_out == [
+        (f"lenet5 init={name}", f"the runs of lenet5 init={name} were not tested on the same images") for name in "ab"
+    ]
+
+
 def spreadsheet(text: str) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(text, newline="")))
 
@@ -289,7 +329,7 @@ def test_everything_that_is_written_by_name(tmp_path: Path) -> None:
     for c3, wrong in (("full", 20), ("partial", 80)):
         for seed in (1, 2):
             write_run(tmp_path / f"{c3}{seed}", seed=seed, right=answers(wrong + seed), model__c3=c3)
-    write_run(tmp_path / "other", right=answers(5, images=500), model__c3="other")
+    write_run(tmp_path / "other", right=answers(200, images=500), model__c3="other")
     shutil.copytree(tmp_path / "full1", tmp_path / "twin")
     write_run(tmp_path / "failed", metrics={"status": "failed", "error": "no room"})
     comparison = compare(tmp_path)
@@ -317,9 +357,8 @@ def test_everything_that_is_written_by_name(tmp_path: Path) -> None:
             "sentence": verdict.sentence(),
         }
     ]
-    assert content["no_verdict"] == [
-        {"configuration": label, "reason": why} for label, why in comparison.judged.left_out
-    ]
+    reason = "not the same test images: their classes, their number or their split differ"
+    assert content["no_verdict"] == [{"configuration": "lenet5 c3=other", "reason": reason}]
     assert content["others"] == [{"directory": str(tmp_path / "failed"), "status": "failed", "reason": "no room"}]
     assert content["copies"] == [{"directory": str(tmp_path / "twin"), "copy_of": str(tmp_path / "full1")}]
     assert set(content) == {
