@@ -305,6 +305,14 @@ def test_time_to_an_accuracy(tmp_path: Path, histories: list, until: str) -> Non
     assert row[-1] == until
 
 
+def test_an_empty_history_is_none(tmp_path: Path) -> None:
+    write_run(tmp_path / "a")
+    (tmp_path / "a" / "history.csv").write_text("")
+    comparison = compare(tmp_path)
+    assert comparison.others == []
+    assert comparison.rows()[0][-1] == ""
+
+
 def test_labels_say_what_differs(tmp_path: Path) -> None:
     write_run(tmp_path / "a", 0.9, model__optimizer___target_="torch.optim.SGD", model__dense=[8, 16], model__lrn=None)
     write_run(tmp_path / "b", 0.8, model__optimizer___target_="torch.optim.Adam", model__dense=[8], model__lrn=True)
@@ -365,6 +373,8 @@ def test_a_warning_where_runs_are_not_comparable(tmp_path: Path, key: str, value
 def test_a_warning_where_seeds_draw_other_test_images(tmp_path: Path) -> None:
     for seed in (1, 2):
         write_run(tmp_path / f"a{seed}", seed=seed, datamodule__test_size=0.1)
+        write_run(tmp_path / f"c{seed}", seed=seed, datamodule__test_size=0.1, model__dropout=0.2)
+    assert compare(tmp_path).warnings == []  # the same seeds draw the same images
     write_run(tmp_path / "b", seed=3, datamodule__test_size=0.1, model__dropout=0.5)
     (warning,) = compare(tmp_path).warnings
     assert warning.startswith("not the same split: the seed decides")
@@ -397,7 +407,9 @@ def test_what_did_not_complete_is_listed(tmp_path: Path, capsys: pytest.CaptureF
     }  # fmt: skip
     print_comparison(comparison)
     line = f"failed: {tmp_path / 'bad'} (model.dropout=1.5: less than 1 <b>)"
-    assert line in capsys.readouterr().out
+    printed = capsys.readouterr().out.splitlines()
+    assert line in printed
+    assert f"running: {tmp_path / 'going'}" in printed  # there is no reason to give
     assert f"- {line.replace('<', '&lt;')}" in as_markdown(comparison).splitlines()
     assert f"interrupted: <code>{tmp_path / 'broken'}</code>" in as_html(comparison)
 

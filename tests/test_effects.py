@@ -48,6 +48,7 @@ def test_where_effects_are_shown(tmp_path: Path) -> None:
     for text in (str(comparison), as_markdown(comparison), as_html(comparison), comparison._repr_html_()):
         assert title in text
         assert "c3: full → partial" in text
+    assert f"</table></div><p>{title}</p><div" in comparison._repr_html_()
     page = as_html(comparison)
     assert len(bars(page)) == len(comparison.judged.verdicts) + len(comparison.effects)
     (first, *_) = json.loads(comparison.to_json())["effects"]

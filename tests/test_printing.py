@@ -136,7 +136,7 @@ def test_large_numbers(number: float | None, text: str) -> None:
         (120, "2 min"),
         (7199, "120 min"),
         (7200, "2.0 h"),
-        (360_000, "100.0 h"),
+        (3_600_000, "1000.0 h"),
     ],
 )
 def test_durations(seconds: float | None, text: str) -> None:
