@@ -220,6 +220,19 @@ def test_two_that_compare_among_themselves(tmp_path: Path) -> None:
     assert comparison.judged.left_out == []
 
 
+def test_the_best_says_why_it_is_in_no_verdict_too(tmp_path: Path) -> None:
+    """It is the first of its group, with which no other configuration was compared."""
+    for name, images, wrong in (("third", 500, 1), ("full", 1000, 40), ("partial", 1000, 90)):
+        write_run(tmp_path / name, right=answers(wrong, images), metrics={"test_images": images}, model__c3=name)
+    comparison = compare(tmp_path)
+    assert [(one.one.label, one.other.label) for one in comparison.judged.verdicts] == [
+        ("lenet5 on mnist c3=full", "lenet5 on mnist c3=partial")
+    ]
+    ((label, why),) = comparison.judged.left_out
+    assert label == comparison.configurations[0].label
+    assert "test" in why
+
+
 def test_what_only_may_matter_is_named(tmp_path: Path) -> None:
     versions = {"torch": "2.13.0", "numpy": "2.4"}
     old = {**RECORDED, "versions": versions, "commit": "a" * 40}

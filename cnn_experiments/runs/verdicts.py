@@ -171,7 +171,12 @@ def _groups(
             groups.append([configuration])
         elif not whys:
             reasons.append((configuration, why_not(configuration, configuration)))
-    judged = {id(one) for group in groups if len(group) > 1 for one in group}
+    with_verdict = [group for group in groups if len(group) > 1]
+    judged = {id(one) for group in with_verdict for one in group}
+    # The first of its group was compared with none of those that came after it.
+    known = {id(one) for one, _ in reasons}
+    first = [one for one in configurations if with_verdict and id(one) not in judged | known and one is not baseline]
+    reasons = [(one, why_not(with_verdict[0][0], one)) for one in first] + reasons
     return groups, [(one.label, why) for one, why in reasons if id(one) not in judged]
 
 
