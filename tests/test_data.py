@@ -2,12 +2,13 @@
 
 import gzip
 import hashlib
+import inspect
 import io
 import math
 import shutil
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,14 @@ import torch
 from PIL import Image
 from rich.progress import Progress, TaskID
 
-from cnn_experiments.datamodules import mnist_files
-from cnn_experiments.datamodules.base import PARTS, Part
+from cnn_experiments.datamodules import downloads, mnist_files
+from cnn_experiments.datamodules.base import PARTS, ImageData, Part
 from cnn_experiments.datamodules.downloads import fetch
 from cnn_experiments.datamodules.in_memory import ImagesInMemory, InMemoryImages, Source
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.datamodules.samplers import BatchSampler, batch_loader
 from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
-from cnn_experiments.datamodules.transforms import CropAndFlip, Distortion
+from cnn_experiments.datamodules.transforms import CropAndFlip, Distortion, light
 from cnn_experiments.errors import ExperimentError, UserError
 from tests.web import Web
 
@@ -244,6 +245,30 @@ class TestInMemoryImages:
         data.write_records(tmp_path)
         assert not list(tmp_path.iterdir())
 
+    @pytest.mark.parametrize("kind", [ImageData, InMemoryImages])
+    def test_everything_has_a_default(self, kind: type[ImageData], monkeypatch: pytest.MonkeyPatch) -> None:
+        defaults = {name: one.default for name, one in inspect.signature(kind).parameters.items()}
+        assert {"data_dir": None, "batch_size": 64, "num_workers": 0, "seed": 42}.items() <= defaults.items()
+        monkeypatch.delenv("CNN_EXPERIMENTS_DATA", raising=False)
+        data = Stripes()
+        assert (data.data_dir, data.evaluation_batch_size) == (Path("data"), 1000)
+
+    def test_an_order_is_drawn_for_training_images_or_when_it_is_asked_for(self) -> None:
+        data = Stripes(batch_size=8)
+        for part, shuffle, shuffled in (
+            ("training", None, True),
+            ("training", False, False),
+            ("validation", None, False),
+            ("test", None, False),
+            ("test", True, True),
+        ):
+            draws = list(data.loader(part, epoch=2, shuffle=shuffle).sampler)
+            order = torch.cat([draw.indices for draw in draws])
+            whole = torch.arange(len(data.images_of(part)))
+            assert torch.equal(order.sort().values, whole)
+            assert torch.equal(order, whole) == (not shuffled)
+            assert [draw.seed is not None for draw in draws] == [shuffled] * len(draws)
+
     def test_settings(self) -> None:
         data = Stripes(validation_size=20, limit=10, image_size=24, mean=(0.1, 0.2, 0.3), std=0.5)
         assert [len(data.images_of(part)) for part in PARTS] == [10, 20, 20]
@@ -255,11 +280,24 @@ class TestInMemoryImages:
         data = Stripes(augmentation=CropAndFlip(padding=2, flip=0.5))
         images = data.some_images("training", 8)
         assert not torch.equal(data.network_input(images, "training"), data.network_input(images, "test"))
-        assert set(data.samples(4)) == {"before", "after"}
+        stored = data.some_images("training", 4) / 255
+        changed = data.augmentation(stored, torch.Generator().manual_seed(42))
+        for _ in range(2):  # the same samples each time
+            samples = data.samples(4)
+            assert torch.equal(samples["before"], stored)
+            assert torch.equal(samples["after"], changed)
 
-    def test_image_files(self, tmp_path: Path) -> None:
-        Image.new("RGB", (40, 30), (255, 0, 0)).save(tmp_path / "red.png")
-        assert Stripes().read_image(tmp_path / "red.png")[:, 8, 8].tolist() == [255, 0, 0]
+    @pytest.mark.parametrize("channels", [1, 3])
+    def test_image_files(self, channels: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """The middle of a file, at the size of the images, and in grey where they are."""
+        picture = Image.new("RGB", (40, 30), (0, 255, 0))
+        picture.paste((255, 0, 2), (5, 0, 35, 30))
+        picture.save(tmp_path / "red.png")
+        monkeypatch.setattr(Stripes, "image_shape", (channels, 16, 16))
+        image = Stripes().read_image(tmp_path / "red.png")
+        colour = [255, 0, 2] if channels == 3 else [86]
+        assert image.dtype == torch.uint8
+        assert torch.equal(image, torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand(channels, 16, 16))
 
     def test_fingerprint(self, monkeypatch: pytest.MonkeyPatch) -> None:
         fingerprint = Stripes().fingerprint()
@@ -286,6 +324,7 @@ class TestInMemoryImages:
             Stripes(**settings)
 
     def test_nothing_left_to_train_on(self) -> None:
+        assert Stripes(validation_size=58).class_counts("training") == [1, 1]
         with pytest.raises(UserError, match=r"datamodule\.validation_size=59: of 60 images nothing is left"):
             Stripes(validation_size=59).setup("training")
 
@@ -306,6 +345,11 @@ class TestInMemoryImages:
 
 class TestCropAndFlip:
     IMAGES = torch.randint(1, 256, (64, 3, 8, 8), dtype=torch.uint8)
+    CHANGES: tuple[Callable[[torch.Tensor, torch.Generator], torch.Tensor], ...] = (
+        CropAndFlip(2, 0.5),
+        lambda images, generator: Distortion(shift=2, scale=0.1, rotation=9, shear=0.1)(images, -0.1, generator),
+        lambda images, generator: light(images, torch.eye(3, device="cpu"), 0.1, generator),
+    )
 
     def test_none_is_none(self) -> None:
         assert not CropAndFlip()
@@ -331,11 +375,21 @@ class TestCropAndFlip:
 
     def test_all_is_computed_where_the_images_are(self) -> None:
         """As on a GPU, with a generator on the CPU: the device `meta` refuses to compute with what lies elsewhere."""
-        images = torch.empty(4, 1, 8, 8, device="meta")
-        generator = torch.Generator().manual_seed(0)
-        distortion = Distortion(shift=2, scale=0.1, rotation=9, shear=0.1)
-        for changed in (CropAndFlip(2, 0.5)(images, generator), distortion(images, -0.1, generator)):
-            assert (changed.device.type, changed.shape) == ("meta", (4, 1, 8, 8))
+        images = torch.empty(4, 3, 8, 8, device="meta")
+        for change in self.CHANGES:
+            generators = [torch.Generator().manual_seed(0) for _ in range(2)]
+            changed = change(images, generators[0])
+            assert (changed.device.type, changed.shape) == ("meta", (4, 3, 8, 8))
+            change(torch.rand(4, 3, 8, 8), generators[1])
+            assert torch.equal(*(generator.get_state() for generator in generators))  # the same numbers were drawn
+
+    def test_torchs_default_device_changes_nothing(self) -> None:
+        images = torch.rand(4, 3, 8, 8)
+        for change in self.CHANGES:
+            expected = change(images.clone(), torch.Generator().manual_seed(0))
+            with torch.device("meta"):
+                changed = change(images.clone(), torch.Generator().manual_seed(0))
+            assert torch.equal(changed, expected)
 
     def test_the_generator_decides(self) -> None:
         first, second = (CropAndFlip(2, 0.5)(self.IMAGES, torch.Generator().manual_seed(3)) for _ in range(2))
@@ -490,6 +544,21 @@ class TestDownloads:
         ((bar, *rest),) = seen
         assert rest == ["downloading a.bin", len(self.CONTENT), begun]
         assert bar.tasks[0].finished
+
+    def test_what_came_before_a_break_is_kept(self, web: Web, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Block by block; another form of the file, which comes from the next place, does not continue it."""
+        monkeypatch.setattr(downloads, "BLOCK", 10_000)
+        web.files = {"/a.bin": self.CONTENT, "/a.bin.gz": gzip.compress(self.CONTENT)}
+        web.breaks = {"/a.bin": 55_000}
+        places = [f"{web.address}/a.bin", f"{web.address}/a.bin.gz"]
+        with pytest.raises(ExperimentError):
+            fetch(places[0], self.DIGEST, tmp_path / "a.bin")
+        assert (tmp_path / "a.bin.part").read_bytes() == self.CONTENT[:50_000]
+        assert fetch(places[1], self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+        (tmp_path / "a.bin").unlink()
+        del web.breaks["/a.bin"]
+        assert fetch(places[0], self.DIGEST, tmp_path / "a.bin").read_bytes() == self.CONTENT
+        assert web.asked == [("/a.bin", None), ("/a.bin.gz", None), ("/a.bin", "bytes=50000-")]
 
     def test_a_server_that_cannot_continue(self, tmp_path: Path) -> None:
         (tmp_path / "a.bin.part").write_bytes(self.CONTENT[:40_000])

@@ -1,7 +1,11 @@
 """What holds for every data set: those that conf/datamodule/ names, so that a new one is tested without being named."""
 
+import importlib
+import inspect
 from collections.abc import Callable
+from dataclasses import asdict, is_dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -43,6 +47,25 @@ def data(described: Settings) -> ImageData:
 def test_the_config_describes_it(described: Settings, data: ImageData) -> None:
     assert data.input_shape == described.input_shape
     assert data.num_classes == described.datamodule.num_classes == len(set(data.class_names))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_option_has_a_default_that_the_config_repeats(compose: Callable, name: str) -> None:
+    """Where its data lie, and the seed and the image size, depend on other keys or on the environment."""
+    config = compose(f"datamodule={name}")["datamodule"]
+    module, _, kind = config["_target_"].rpartition(".")
+    options = inspect.signature(getattr(importlib.import_module(module), kind)).parameters
+    for key in options.keys() - {"data_dir", "source", "seed", "image_size"}:
+        default = options[key].default
+        default = asdict(default) if is_dataclass(default) and not isinstance(default, type) else default
+        assert as_in_yaml(config[key]) == as_in_yaml(default), key
+
+
+def as_in_yaml(value: Any) -> Any:
+    """A setting with lists for tuples, also within others."""
+    if isinstance(value, dict):
+        return {key: as_in_yaml(one) for key, one in value.items()}
+    return list(value) if isinstance(value, tuple) else value
 
 
 @pytest.mark.parametrize("part", PARTS)
