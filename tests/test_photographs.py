@@ -4,6 +4,7 @@ import csv
 import hashlib
 import io
 import json
+import os
 import shutil
 import stat
 import subprocess
@@ -247,11 +248,14 @@ class TestCache:
             prepare_cache(files, files[0].path.parent, SMALL, tmp_path / "cache")
 
     def test_rules_of_size_are_keys(self, photographs: Path, data) -> None:
+        saved(Image.effect_noise((64, 64), 50).convert("RGB"), photographs / "cat.64.png")
+        sizes = {file.name: Image.open(file).size for file in photographs.iterdir()}
         small = data(smallest_side=64)
         assert {entry.reason for entry in small.set_aside} == {"smaller than 64 pixels"}
-        assert all(min(entry.width, entry.height) >= 64 for entry in small.used)
+        assert {entry.file for entry in small.used} == {name for name, size in sizes.items() if min(size) >= 64}
         large = data(largest_side=64)
         assert {entry.reason for entry in large.set_aside} == {"larger than 64 pixels"}
+        assert {entry.file for entry in large.used} == {name for name, size in sizes.items() if max(size) <= 64}
         assert small.cache.folder == large.cache.folder  # such rules need no other cache
 
     def test_known_mislabelled_files(self, photographs: Path, data) -> None:
@@ -279,7 +283,10 @@ class TestFinding:
                 shutil.copy(file, folder / name / file.name.partition(".")[2])
         return folder
 
-    def test_every_form_that_people_have(self, photographs: Path, tmp_path: Path) -> None:
+    def test_every_form_that_people_have(
+        self, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(dogs_vs_cats_files, "MOST_BYTES", 100_000)  # of a photograph; archives have more
         out = tmp_path / "data"
         expected = {"cat": 40, "dog": 40}
         assert self.found(photographs, out) == expected
@@ -293,9 +300,36 @@ class TestFinding:
         assert self.found(tmp_path / "kaggle", out) == expected
         pets = self.by_class(photographs, tmp_path / "microsoft" / "PetImages", ("Cat", "Dog"))
         (pets / "Cat" / "Thumbs.db").write_bytes(b"left behind")
+        for hidden in (".cache", "__MACOSX"):
+            (pets / hidden).mkdir()
+            shutil.copy(photographs / "cat.0.jpg", pets / hidden)
         assert self.found(pets, out) == self.found(pets.parent, out) == {"cat": 41, "dog": 40}
         archive = self.zipped(tmp_path / "microsoft", tmp_path / "kagglecatsanddogs_5340.zip", "")
         assert self.found(archive, out) == {"cat": 41, "dog": 40}
+
+    def test_files_come_by_class_and_number(self, photographs: Path, tmp_path: Path) -> None:
+        found = find_photographs(photographs, tmp_path / "data")[1]
+        names = [f"{label}.{number}.jpg" for label in ("cat", "dog") for number in range(40)]
+        assert [photograph.path.name for photograph in found] == names
+
+    def test_an_archive_is_unpacked_once_unless_it_changes(self, photographs: Path, tmp_path: Path) -> None:
+        archive = self.zipped(photographs, tmp_path / "train.zip", "train/")
+        first, again = (find_photographs(archive, tmp_path / "data")[0] for _ in range(2))
+        os.utime(archive, (0, 0))
+        assert first == again != find_photographs(archive, tmp_path / "data")[0]
+
+    def test_of_several_archives_kaggles_whole_one_comes_first(
+        self, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        unpacked: list[str] = []
+        monkeypatch.setattr(
+            dogs_vs_cats_files, "_unpacked", lambda file, data_dir: unpacked.append(file.name) or photographs
+        )
+        (tmp_path / "source").mkdir()
+        for name in ("kagglecatsanddogs_5340.zip", "train.zip", "dogs-vs-cats.zip"):
+            (tmp_path / "source" / name).touch()
+            find_photographs(tmp_path / "source", tmp_path / "data")
+        assert unpacked == ["kagglecatsanddogs_5340.zip", "train.zip", "dogs-vs-cats.zip"]
 
     def test_any_folder_of_classes(self, photographs: Path, tmp_path: Path, data) -> None:
         folder = self.by_class(photographs, tmp_path / "animals", ("horse", "zebra"))
@@ -331,16 +365,19 @@ class TestFinding:
         with pytest.raises(UserError, match=r"no sound zip archive.*Fetch it again"):
             find_photographs(str(tmp_path / "train.zip"), tmp_path / "data")
 
-    @pytest.mark.parametrize("what", ["missing", "nothing in it", "an empty class", "no dogs"])
+    @pytest.mark.parametrize("what", ["missing", "nothing in it", "one class", "an empty class", "no dogs"])
     def test_sources_that_hold_nothing(self, photographs: Path, tmp_path: Path, what: str) -> None:
         source = tmp_path / "source"
-        words = {"missing": "no such folder", "nothing in it": "three ways"}
+        words = {"missing": "no such folder", "nothing in it": "three ways", "one class": "holds no photographs"}
         if what == "nothing in it":
             source.mkdir()
         elif what == "an empty class":
             self.by_class(photographs, source, ("cat", "dog"))
             shutil.rmtree(source / "dog")
             (source / "dog").mkdir()
+        elif what == "one class":
+            self.by_class(photographs, source, ("cat", "dog"))
+            shutil.rmtree(source / "dog")
         elif what == "no dogs":
             source = photographs
             for file in photographs.glob("dog*"):
@@ -403,8 +440,10 @@ class TestSplits:
         assert set(limited.split()["training"]) <= set(whole.split()["training"])
 
     def test_nothing_left_to_train_on(self, photographs: Path, data) -> None:
-        with pytest.raises(UserError, match=r"datamodule\.test_size=79"):
-            data(test_size=79)
+        module = data(test_size=70, validation_size=8)
+        assert module.class_counts("training") == [1, 1]
+        with pytest.raises(UserError, match=r"datamodule\.test_size=71, .*: of 80 photographs nothing is left"):
+            data(test_size=71, validation_size=8)
 
 
 class TestAugmentation:
@@ -424,11 +463,14 @@ class TestAugmentation:
         other = data(augmentation=self.EVERYTHING, batch_size=8, seed=7)
         assert not torch.equal(alone, self.images(other, 0, epoch=0))
 
-    def test_each_change_has_the_amount_that_is_set(self) -> None:
+    def test_each_change_has_the_amount_that_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "")
+        monkeypatch.delenv("NO_ALBUMENTATIONS_UPDATE")
         augmentation = Augmentation(
             (0.3, 1.0), (0.5, 2.0), flip=0.25, shift=0.1, scale=0.2, rotation=10, colour_jitter=0.3
         )
         steps = {type(step).__name__: step.get_transform_init_args() for step in augmentation.pipeline(32).transforms}
+        assert os.environ["NO_ALBUMENTATIONS_UPDATE"] == "1"  # or its import would look for a new version
         assert list(steps) == ["Affine", "RandomResizedCrop", "HorizontalFlip", "ColorJitter"]
         wanted = {
             "Affine": {
@@ -526,6 +568,14 @@ class TestAugmentation:
         stds = change[:, :, 0, 0].std(0)
         assert stds.tolist() == pytest.approx([0.004, 0.001, 0.00025], rel=0.05)
 
+    def test_lighting_is_of_the_training_photographs(self, data) -> None:
+        """Their components, side by side and squared, are the square of their colours' covariance."""
+        module = data(test_size=40)
+        rows = [module.used[place].row for place in module.split()["training"]]
+        pixels = module.cache[np.array(rows)][:, ::2, ::2].reshape(-1, 3) / 255
+        covariance = torch.from_numpy(np.cov(pixels.T, bias=True)).float()
+        torch.testing.assert_close(module.components @ module.components.T, covariance @ covariance)
+
     def test_views_of_the_test(self, data) -> None:
         module = data(resizing=Resizing(size=40))
         images = torch.arange(40 * 40, dtype=torch.float32).view(1, 1, 40, 40).expand(2, 3, 40, 40)
@@ -534,7 +584,8 @@ class TestAugmentation:
         assert two.shape == (2, 2, 3, 32, 32)
         assert torch.equal(two[:, 1], two[:, 0].flip(-1))
         assert ten.shape == (2, 10, 3, 32, 32)
-        assert torch.equal(ten[:, 4], images[..., 8:, 8:])
+        for place, (top, left) in enumerate([(4, 4), (0, 0), (0, 8), (8, 0), (8, 8)]):
+            assert torch.equal(ten[:, place], images[..., top : top + 32, left : left + 32])
         assert torch.equal(ten[:, 5:], ten[:, :5].flip(-1))
         stored = module.some_images("test", 3)
         views = module.test_views(stored)
@@ -551,6 +602,8 @@ class TestAugmentation:
             "after": (6, 3, 32, 32),
         }
         assert not torch.equal(samples["before"], samples["after"])
+        stored = module.images_of("training")[Draw(torch.arange(0, 60, 10))][0]  # from all over the 64
+        assert torch.equal(samples["before"], module.crops(stored, 1) / 255)
         assert all(images.min() >= 0 and images.max() <= 1 for images in samples.values())
         assert torch.equal(state, torch.get_rng_state())
 
