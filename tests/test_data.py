@@ -24,7 +24,7 @@ from cnn_experiments.datamodules.downloads import fetch
 from cnn_experiments.datamodules.in_memory import ImagesInMemory, InMemoryImages, Source
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.datamodules.samplers import BatchSampler, batch_loader
-from cnn_experiments.datamodules.splits import balanced_subset, stratified_split
+from cnn_experiments.datamodules.splits import balanced_subset, number_of, stratified_split
 from cnn_experiments.datamodules.transforms import CropAndFlip, Distortion, light
 from cnn_experiments.errors import ExperimentError, UserError
 from tests.web import Web
@@ -53,6 +53,13 @@ class TestSplits:
         held_out = stratified_split(np.repeat([0, 1, 2], [5, 5, 5]), 7, seed=0)[1]
         assert len(held_out) == 7
         assert sorted(np.bincount(np.repeat([0, 1, 2], 5)[held_out]).tolist()) == [2, 2, 3]
+
+    def test_the_classes_with_the_largest_remainders_give_one_more(self) -> None:
+        labels = np.repeat([0, 1, 2], [5, 3, 2])  # of 3: 1.5, 0.9 and 0.6
+        assert np.bincount(labels[stratified_split(labels, 3, seed=0)[1]]).tolist() == [1, 1, 1]
+
+    def test_a_share_is_rounded(self) -> None:
+        assert [number_of(size, 100) for size in (0.29, 0.294, 0.296, 29, 1)] == [29, 29, 30, 29, 1]
 
     def test_the_seed_decides(self) -> None:
         assert np.array_equal(stratified_split(LABELS, 100, seed=0)[1], stratified_split(LABELS, 100, seed=0)[1])
@@ -83,6 +90,7 @@ class TestOrder:
             shares.append([set(draw.indices.tolist()) for draw in sampler])
         assert [a | b for a, b in zip(*shares, strict=True)] == alone
         assert all(not a & b for a, b in zip(*shares, strict=True))
+        assert [(len(a), len(b)) for a, b in zip(*shares, strict=True)] == [(10, 10)] * 5 + [(2, 1)]
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_workers_change_nothing(self, workers: int) -> None:
@@ -415,6 +423,7 @@ class TestFiles:
         return files
 
     def test_what_is_there_is_not_fetched(self, digits: Path, offline: None) -> None:
+        (digits / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz").write_bytes(b"not needed")
         mnist_files.make_ready(digits / "MNIST" / "raw")
 
     def test_packed_files_put_there_by_hand(self, digits: Path, contents: dict[str, bytes], offline: None) -> None:
@@ -477,6 +486,16 @@ class TestFiles:
             packed.write_bytes(damaged)
             with pytest.raises(UserError, match=r"datamodule\.data_dir: .*t10k-labels-idx1-ubyte\.gz is damaged"):
                 mnist_files.make_ready(packed.parent)
+
+    def test_no_more_is_unpacked_than_the_largest_file_has(
+        self, digits: Path, contents: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(mnist_files, "MOST_BYTES", 1000)
+        packed = digits / "MNIST" / "raw" / "t10k-labels-idx1-ubyte.gz"
+        packed.parent.mkdir(parents=True)
+        packed.write_bytes(gzip.compress(bytes(2000)))
+        with pytest.raises(UserError, match=hashlib.sha256(bytes(1000)).hexdigest()):
+            mnist_files.make_ready(packed.parent)
 
     def test_a_damaged_file_is_named(self, digits: Path, offline: None) -> None:
         file = digits / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"

@@ -177,6 +177,16 @@ class TestRefusedUnread:
         with pytest.raises(UnusableImageError, match="600 MB"):
             data.read_image(photographs / "cat.600.jpg")
 
+    def test_up_to_the_bounds_all_is_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "x.png").write_bytes(SOUND["PNG"])
+        for bound, size in (("MOST_PIXELS", 24 * 30), ("MOST_BYTES", len(SOUND["PNG"]))):
+            with monkeypatch.context() as patch:
+                patch.setattr(photographs, bound, size)
+                assert read_photograph(tmp_path / "x.png").shape == (24, 30, 3)
+                patch.setattr(photographs, bound, size - 1)
+                with pytest.raises(UnusableImageError, match="absurdly large"):
+                    read_photograph(tmp_path / "x.png")
+
     @pytest.mark.parametrize("name", ["x.eps", "x.jpg", "x"])
     def test_no_other_program_is_started(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
         monkeypatch.setattr(subprocess, "Popen", None)  # would fail with another error

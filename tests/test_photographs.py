@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import os
+import pickle
 import shutil
 import stat
 import subprocess
@@ -67,6 +68,7 @@ class TestReading:
         red = Image.new("RGB", (20, 10), (255, 0, 0))
         half = red.convert("RGBA")
         half.putalpha(0)
+        eight = Image.fromarray(np.full((10, 20), 255, np.uint16))
         sixteen = Image.fromarray(np.full((10, 20), 257 * 128, np.uint16))
         files = {
             saved(red, tmp_path / "rgb.png"): (255, 0, 0),
@@ -76,6 +78,8 @@ class TestReading:
             saved(red.convert("CMYK"), tmp_path / "cmyk.jpg", quality=100): (255, 0, 0),
             saved(half, tmp_path / "transparent.png"): (255, 255, 255),
             saved(sixteen, tmp_path / "sixteen_bits.png"): (128, 128, 128),
+            saved(eight, tmp_path / "eight_of_sixteen_bits.png"): (255, 255, 255),
+            saved(red, tmp_path / "two.jpg", format="MPO", save_all=True, append_images=[half.convert("RGB")]): None,
         }
         for file, colour in files.items():
             image = read_photograph(file)
@@ -100,7 +104,8 @@ class TestReading:
         for name, content in contents.items():
             (tmp_path / name).write_bytes(content)
         frames[0].save(tmp_path / "moving.gif", save_all=True, append_images=frames[1:])
-        saved(Image.new("RGB", (8, 8)), tmp_path / "disguised.jpg", format="PNG")
+        for name in ("disguised.jpg", "DISGUISED.JPG"):
+            saved(Image.new("RGB", (8, 8)), tmp_path / name, format="PNG")
         saved(Image.new("1", (10_000, 10_000)), tmp_path / "huge.png")
         for name, reason in {
             "empty.jpg": "empty",
@@ -108,6 +113,7 @@ class TestReading:
             "cut.jpg": "truncated",
             "moving.gif": "animated",
             "disguised.jpg": "in disguise: a PNG, not a JPEG",
+            "DISGUISED.JPG": "in disguise: a PNG, not a JPEG",
             "huge.png": "absurdly large: 10000×10000 pixels",
         }.items():
             with pytest.raises(UnusableImageError, match=f"^{reason}"):
@@ -122,14 +128,23 @@ class TestResizing:
         square = Resizing("shorter_side", 50, "area")(self.IMAGE)
         assert square.shape == (50, 50, 3)
         assert (square == 255).all()
-        assert Resizing("shorter_side", 50, "area")(self.IMAGE.transpose(1, 0, 2)).shape == (50, 50, 3)
+        assert np.array_equal(Resizing("shorter_side", 50, "area")(self.IMAGE.transpose(1, 0, 2)), square)
 
     def test_the_article_has_a_black_canvas(self) -> None:
         square = Resizing("canvas", 250, "area")(np.full((100, 200, 3), 255, np.uint8))
         assert square.shape == (250, 250, 3)
         assert (square[:50, :100] == 255).all()
         assert square[50:].max() == square[:, 100:].max() == 0
-        assert Resizing("canvas", 250, "area")(np.full((800, 900, 3), 255, np.uint8)).min() == 255
+        large = np.zeros((800, 900, 3), np.uint8)
+        large[:500, :500] = 255
+        assert Resizing("canvas", 250, "area")(large).min() == 255  # the top left corner
+
+    @pytest.mark.parametrize("side", [101, 150, 201])
+    def test_enlarging_is_linear(self, side: int) -> None:
+        """Also where only one side is enlarged: of a column or a row there are no areas to take the mean of."""
+        noise = np.random.default_rng(0).integers(0, 256, (100, 200, 3), dtype=np.uint8)
+        for image in (noise, noise.transpose(1, 0, 2)):
+            assert np.array_equal(Resizing("squash", side, "area")(image), Resizing("squash", side, "linear")(image))
 
     def test_squashed(self) -> None:
         square = Resizing("squash", 40, "linear")(self.IMAGE)
@@ -177,6 +192,9 @@ class TestCache:
             expected = SMALL(read_photograph(files[number].path))
             assert np.array_equal(cache[np.array([entry.row])][0], expected)
             assert entry.moments[:3] == pytest.approx(expected[::2, ::2].reshape(-1, 3).mean(0), rel=1e-5)
+        sent = pickle.dumps(cache)  # to a process that loads: without the images, which it reads itself
+        assert len(sent) < 1000
+        assert np.array_equal(pickle.loads(sent)[np.arange(79)], cache[np.arange(79)])
 
     def test_each_file_is_read_once(self, files: list[Photograph], tmp_path: Path, monkeypatch) -> None:
         root = files[0].path.parent
@@ -218,6 +236,8 @@ class TestCache:
         with (unfinished / "journal.jsonl").open("a") as journal:
             journal.write('{"file": "cat.3')
         before = len(set(seen))
+        usage = namedtuple("usage", ("total", "used", "free"))(10**9, 10**9, 50 * 16 * 16 * 3)
+        monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)  # room for the 50 that are missing
         cache = prepare_cache(files, root, SMALL, tmp_path / "cache")
         assert before + len(seen) < 2 * len(files)  # not all over again
         assert seen.count("cat.0.jpg") == 1

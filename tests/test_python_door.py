@@ -17,6 +17,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 import cnn_experiments as cnn
+from cnn_experiments.datamodules.base import PARTS
+from cnn_experiments.datamodules.given import as_image_data
+from cnn_experiments.datamodules.samplers import Draw
 from tests.conftest import QUICK
 
 
@@ -326,6 +329,28 @@ def test_plain_objects_have_all_their_defaults(digits: Path) -> None:
     assert images.dtype == torch.float32
     loss = cnn.LeNet5().loss(cnn.LeNet5()(images), labels)
     assert loss.isfinite()
+
+
+def test_data_of_ones_own_that_name_no_classes() -> None:
+    class Numbered:
+        """Images of 2×2 pixels whose value is 10 and their number; only the test has an image of the last class."""
+
+        def batches(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
+            for numbers, labels in ((range(3), [0, 1, 2]), (range(3, 5), [2, 3 if part == "test" else 1])):
+                values = torch.tensor([10.0 + number for number in numbers])
+                yield values[:, None, None, None].expand(-1, 1, 2, 2), torch.tensor(labels)
+
+    data = as_image_data(Numbered())
+    assert (data.class_names, data.input_shape, data.batch_size) == (["0", "1", "2", "3"], (1, 2, 2), 3)
+    assert {part: data.class_counts(part) for part in PARTS} == {
+        "training": [1, 2, 2, 0],
+        "validation": [1, 2, 2, 0],
+        "test": [1, 1, 2, 1],
+    }
+    images, labels = data.images_of("training")[Draw(torch.tensor([4, 0, 2, 4]))]
+    assert images[:, 0, 0, 1].tolist() == [14, 10, 12, 14]
+    assert labels.tolist() == [1, 0, 2, 1]
+    assert data.samples(5)["before"][:, 0, 1, 0].tolist() == [0, 0.25, 0.5, 0.75, 1]
 
 
 def test_comparison_from_python(folder: Path) -> None:

@@ -1,10 +1,13 @@
 """What a run trained on, and what it is tested on, stays what it was, whatever becomes of the folder."""
 
 import csv
+import hashlib
 import logging
 import re
 import shutil
+import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +17,9 @@ from PIL import Image
 
 from cnn_experiments.datamodules.base import PARTS, Part
 from cnn_experiments.datamodules.dogs_vs_cats import DogsVsCats
-from cnn_experiments.datamodules.image_cache import ImageCache
+from cnn_experiments.datamodules.image_cache import Entry, ImageCache
 from cnn_experiments.datamodules.mnist import MNIST
+from cnn_experiments.datamodules.recorded_split import RecordedSplit, fingerprint
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.run import open_run
 
@@ -186,6 +190,20 @@ class TestMoved:
         data = followed()
         assert files_of(data, "test") == expected[1:]
         assert rows(run)[0].keys() == {"file", "class", "used for"}
+
+    def test_an_early_record_in_another_spelling(self, tmp_path: Path) -> None:
+        composed, decomposed = (unicodedata.normalize(form, "café.jpg") for form in ("NFC", "NFD"))
+        for then, now in ((composed, decomposed), (decomposed, composed)):
+            (tmp_path / "split.csv").write_text(f"file,class,used for\n{then},cat,training\n", encoding="utf-8")
+            entry = Entry(now, "cat", row=0, content="c0", pixels="p0")
+            found = RecordedSplit(tmp_path / "split.csv", every=True).find([entry], {"cat": 0}.get)
+            assert found == [replace(entry, file=then)]
+
+    def test_the_fingerprint_of_names_classes_and_contents(self) -> None:
+        """Runs on the same photographs are known by it, so it must not change."""
+        entries = [Entry(unicodedata.normalize("NFD", "é.jpg"), "cat", content="c0"), Entry("b", "dog", content="c1")]
+        digest = hashlib.sha256("\u00e9.jpg\0cat\0c0\nb\0dog\0c1\n".encode()).hexdigest()
+        assert fingerprint(entries) == digest
 
 
 class TestReceived:
