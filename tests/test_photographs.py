@@ -13,6 +13,7 @@ import sys
 import zipfile
 from collections import namedtuple
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from cnn_experiments.datamodules import dogs_vs_cats_files, image_cache
 from cnn_experiments.datamodules.base import PARTS, Part
 from cnn_experiments.datamodules.dogs_vs_cats import DogsVsCats
 from cnn_experiments.datamodules.dogs_vs_cats_files import find_photographs
-from cnn_experiments.datamodules.image_cache import Photograph, prepare_cache
+from cnn_experiments.datamodules.image_cache import Entry, Photograph, prepare_cache
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
 from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.datamodules.samplers import Draw
@@ -243,6 +244,18 @@ class TestCache:
         assert seen.count("cat.0.jpg") == 1
         for name in ("images.bin", "index.jsonl"):
             assert (cache.folder / name).read_bytes() == (whole.folder / name).read_bytes()
+
+    @pytest.mark.parametrize(("images", "believed"), [(3, 4), (2, 4), (1, 2), (0, 0)])
+    def test_a_journal_is_believed_as_far_as_images_were_written(
+        self, tmp_path: Path, images: int, believed: int
+    ) -> None:
+        entries = [Entry(str(number), "cat", row=row) for number, row in enumerate((0, None, 1, None))]
+        lines = [json.dumps(asdict(entry)) + "\n" for entry in entries]
+        with (tmp_path / "journal.jsonl").open("w+") as journal:
+            journal.writelines(lines)
+            read = image_cache._read_journal(journal, images)
+        assert [(entry.file, entry.row) for entry in read] == [(entry.file, entry.row) for entry in entries[:believed]]
+        assert (tmp_path / "journal.jsonl").read_text() == "".join(lines[:believed])
 
     @pytest.mark.parametrize("damage", ["another version", "no index", "cut off"])
     def test_a_damaged_or_older_cache_is_made_anew(self, files, tmp_path: Path, damage: str) -> None:
