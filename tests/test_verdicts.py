@@ -226,7 +226,7 @@ def test_the_best_says_why_it_is_in_no_verdict_too(tmp_path: Path) -> None:
         write_run(tmp_path / name, right=answers(wrong, images), metrics={"test_images": images}, model__c3=name)
     comparison = compare(tmp_path)
     assert [(one.one.label, one.other.label) for one in comparison.judged.verdicts] == [
-        ("lenet5 on mnist c3=full", "lenet5 on mnist c3=partial")
+        ("lenet5 c3=full test images=1000", "lenet5 c3=partial test images=1000")
     ]
     ((label, why),) = comparison.judged.left_out
     assert label == comparison.configurations[0].label
