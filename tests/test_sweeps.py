@@ -76,6 +76,21 @@ def test_a_resumed_sweep_keeps_its_settings(run_command, digits: Path, tmp_path:
     assert "model.dropout: a resumed sweep keeps the settings" in outcome.error
 
 
+def test_a_sweep_of_an_earlier_version_goes_on(run_command, digits: Path, tmp_path: Path) -> None:
+    """Keys that came later are not in the configs of its runs: it did what their defaults do, and nothing else."""
+    words = [*SETTINGS, "trainer.max_epochs=1", "seed=1"]
+    assert run_command("train", "-m", *words, "hydra.sweep.dir=sweep").status == 0
+    (run,) = (tmp_path / "sweep" / "lenet5_mnist").iterdir()
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    for key in ("cuda_graphs", "label_smoothing", "mixup"):
+        del config["trainer"][key]
+    (run / "config.yaml").write_text(yaml.safe_dump(config))
+    assert run_command("train", "resume=sweep").status == 0
+    outcome = run_command("train", *words, "trainer.mixup=0.2", f"hydra.run.dir={run}")
+    assert outcome.status == 2
+    assert "(trainer.mixup is None there, not 0.2)" in outcome.error
+
+
 def test_a_directory_of_another_run_is_refused(run_command, digits: Path, tmp_path: Path) -> None:
     settings = [*SETTINGS, "trainer.max_epochs=1", "hydra.run.dir=run"]
     assert run_command("train", *settings).status == 0

@@ -23,9 +23,10 @@ from cnn_experiments.commands.sweep import released_at_end
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed
 from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
+from cnn_experiments.runs.finished import all_settings
 from cnn_experiments.runs.formats import in_terminal
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
-from cnn_experiments.settings.containers import GROUPS, flatten
+from cnn_experiments.settings.containers import GROUPS
 from cnn_experiments.settings.renamed import modernised
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def new_settings(config: DictConfig, directory: RunDirectory) -> "Settings":
 def refuse_another_run(directory: RunDirectory, settings: "Settings") -> None:
     """Raise a UserError if a directory holds a run with other settings."""
     kept = {key: value for key, value in modernised(directory.config()).items() if key in GROUPS}
-    before, now = dict(flatten(kept)), dict(flatten(settings.config))
+    before, now = all_settings(kept), all_settings(settings.config)
     if now["trainer.precision"] == "auto":  # it became one at the beginning of that run, which keeps it
         now["trainer.precision"] = before.get("trainer.precision")
     if now.get("trainer.find_learning_rate"):  # likewise

@@ -7,7 +7,7 @@ TensorBoard's files: hundreds of runs take seconds. They may come from anybody: 
 import hashlib
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -171,9 +171,7 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
     history = directory.history()
     if not all(map(_is_an_epoch, history)):
         raise UserError(f"{directory.history_file}: epoch, seconds or val/accuracy of a row are not what a run writes")
-    everything = dict(flatten(modernised(directory.config())))
-    of_earlier_versions = PAPER.get(str(everything.get("model._target_")), {})
-    everything = {f"model.{key}": value for key, value in of_earlier_versions.items()} | everything
+    everything = all_settings(directory.config())
     measured = _measured(metrics)
     left_out = NOT_SETTINGS.union(MEASURED[name][2] for name in measured)
     settings = {
@@ -190,6 +188,13 @@ def read_run(directory: RunDirectory, metrics: dict[str, Any]) -> FinishedRun:
         _digest(directory),
         everything.get("datamodule.seed"),
     )
+
+
+def all_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run by dotted keys; what runs of earlier versions lack has the value of what those did."""
+    everything = dict(flatten(modernised(config)))
+    of_the_network = PAPER.get(str(everything.get("model._target_")), {})
+    return LATER_KEYS | {f"model.{key}": value for key, value in of_the_network.items()} | everything
 
 
 def _digest(directory: RunDirectory) -> str:
