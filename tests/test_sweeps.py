@@ -85,7 +85,9 @@ def test_a_sweep_of_an_earlier_version_goes_on(run_command, digits: Path, tmp_pa
     for key in ("cuda_graphs", "label_smoothing", "mixup"):
         del config["trainer"][key]
     (run / "config.yaml").write_text(yaml.safe_dump(config))
-    assert run_command("train", "resume=sweep").status == 0
+    outcome = run_command("train", "resume=sweep")
+    assert outcome.status == 0
+    assert "failed" not in outcome.out + outcome.error
     outcome = run_command("train", *words, "trainer.mixup=0.2", f"hydra.run.dir={run}")
     assert outcome.status == 2
     assert "(trainer.mixup is None there, not 0.2)" in outcome.error
