@@ -27,16 +27,13 @@ import torch
 from benchmarks.memory import make_photographs
 from benchmarks.network_time import NETWORKS, our_step, seconds_of
 from cnn_experiments.commands.from_python import read_words
-from cnn_experiments.datamodules.dogs_vs_cats import DogsVsCats
 from cnn_experiments.datamodules.dogs_vs_cats_files import find_photographs
 from cnn_experiments.datamodules.image_cache import prepare_cache
 from cnn_experiments.datamodules.resizing import Resizing
-from cnn_experiments.datamodules.transforms import Augmentation
 from cnn_experiments.evaluation.hardware import choose_hardware
 from cnn_experiments.trainers.memory import freed_memory_kept
 
 CORES = os.cpu_count() or 1
-AUGMENTATION = Augmentation(crop_area=(0.35, 1.0), rotation=10, colour_jitter=0.2)
 
 
 def decode(file: Path) -> None:
@@ -78,9 +75,9 @@ def first_pass(source: Path, side: int, rounds: int, place: Path) -> None:
 
 def from_the_cache(source: Path, side: int, batch: int, rounds: int, place: Path) -> None:
     """Print the images per second of an epoch from the cache, and of our training steps."""
-    data = DogsVsCats(
-        place / "data", source, batch_size=batch, num_workers=CORES, image_size=side, augmentation=AUGMENTATION
-    )
+    words = ["experiment=alexnet_laptop", f"model.input_size={side}", f"datamodule.batch_size={batch}"]
+    words += [f"datamodule.source={source}", f"datamodule.data_dir={place}/data", f"datamodule.num_workers={CORES}"]
+    data = read_words(words, None, None, [])[1].datamodule.build()
     loader = data.loader("training")
     images = len(data.images_of("training"))
 
