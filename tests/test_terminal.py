@@ -157,7 +157,7 @@ class TestTimeLeft:
 
     def progress(self) -> RunProgress:
         progress = RunProgress(None)
-        progress.all_steps, progress.steps_of_epoch = 40, 10
+        progress.all_steps, progress.steps_of_epoch, progress.costs = 40, 10, [1] * 4
         progress._began, progress._first_step, progress._first_epoch = 100.0, 1, 0
         return progress
 
@@ -170,6 +170,13 @@ class TestTimeLeft:
         progress = self.progress()
         progress.in_steps, progress.between = 19.0, 10.0
         assert progress.seconds_left(20, 2) == pytest.approx(20 + 2 * 5)
+
+    def test_larger_images_take_longer(self) -> None:
+        """Two epochs of images of 10 pixels, two of 20, which take four times as long."""
+        progress = self.progress()
+        progress.costs, progress.in_steps = [100, 100, 400, 400], 14.0
+        assert progress.seconds_left(15, 1) == pytest.approx(5 + 20 * 4)
+        assert progress.cost(25) / progress.cost(40) == pytest.approx((20 + 5 * 4) / 100)
 
     def test_before_anything_is_measured_or_without_an_end(self) -> None:
         progress = self.progress()

@@ -8,6 +8,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback, EarlyStopping, Timer
 
 from cnn_experiments.runs.progress_line import ProgressLine, counted, left, percentage
+from cnn_experiments.settings.schema import TrainerSettings
 from cnn_experiments.trainers.classifier import Classifier
 
 SECONDS_TO_FIGURES = 1.0  # after which loss and accuracy are shown before they are logged
@@ -17,7 +18,8 @@ class RunProgress(Callback):
     """Shows epoch, batch, training loss and accuracy of the last steps, the share of the whole run, and the time left.
 
     That time is of the steps that remain and of what comes between them (validation, checkpoints, pictures), each at
-    the mean of what it took in this session so far. The test after the training is not in it.
+    the mean of what it took in this session so far; where training images grow, a step takes longer in proportion to
+    their pixels. The test after the training is not in it.
 
     Args:
         line: where to show it.
@@ -28,6 +30,7 @@ class RunProgress(Callback):
         self.line, self.title = line, title
         self.all_steps = math.inf
         self.steps_of_epoch = 1
+        self.costs: list[int] = []  # what a step costs in each epoch: pixels of an image, or 1 where all are alike
         self.figures: dict[str, float] = {}  # as shown
         self._logged: dict[str, float] = {}
         self._figures_since = 0.0
@@ -41,6 +44,10 @@ class RunProgress(Callback):
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self.all_steps = trainer.estimated_stepping_batches
         self.steps_of_epoch = math.ceil(trainer.num_training_batches / trainer.accumulate_grad_batches)
+        if math.isfinite(self.all_steps):
+            settings: TrainerSettings = trainer.datamodule.settings  # type: ignore[attr-defined]
+            epochs = range(math.ceil(self.all_steps / self.steps_of_epoch))
+            self.costs = [(settings.training_image_size(epoch) or 1) ** 2 for epoch in epochs]
         self._show(trainer, counted("batch", 0, trainer.num_training_batches))
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -111,7 +118,7 @@ class RunProgress(Callback):
 
     def _share_and_time_left(self, trainer: pl.Trainer) -> tuple[float | None, str]:
         """The share of the run that is done, None if it has no end, and the time that it takes at the most."""
-        share = trainer.global_step / self.all_steps if math.isfinite(self.all_steps) else None
+        share = self.cost(trainer.global_step) / self.cost(self.all_steps) if math.isfinite(self.all_steps) else None
         seconds = self.seconds_left(trainer.global_step, trainer.current_epoch)
         may_end_before = False
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -126,7 +133,13 @@ class RunProgress(Callback):
         """The seconds that the steps after this one will take; None if that cannot be known, or not yet."""
         if self._began is None or step <= self._first_step or not math.isfinite(self.all_steps):
             return None
-        steps = (self.all_steps - step) * self.in_steps / (step - self._first_step)
+        seconds_each = self.in_steps / (self.cost(step) - self.cost(self._first_step))
+        steps = (self.cost(self.all_steps) - self.cost(step)) * seconds_each
         epochs_done = epoch - self._first_epoch
         epochs_left = self.all_steps / self.steps_of_epoch - epoch
         return steps + (epochs_left * self.between / epochs_done if epochs_done > 0 else 0.0)
+
+    def cost(self, step: float) -> int:
+        """What the steps before this one cost; `costs` says in what unit."""
+        epochs, steps = divmod(int(step), self.steps_of_epoch)
+        return sum(self.costs[:epochs]) * self.steps_of_epoch + sum(self.costs[epochs : epochs + 1]) * steps
