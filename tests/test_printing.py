@@ -6,6 +6,7 @@ import logging
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,6 +19,7 @@ from cnn_experiments.inspection.pictures import picture_of_confusion, picture_of
 from cnn_experiments.runs.formats import (
     PrintableFormatter,
     all_of,
+    any_letters_drawn,
     as_cell,
     as_csv,
     as_typed,
@@ -31,6 +33,7 @@ from cnn_experiments.runs.formats import (
     printable,
     some_of,
     terminal_table,
+    text_width,
 )
 
 CONTROLS = [*map(chr, range(32)), *map(chr, range(127, 160)), *"\u061c\u200e\u200f\u2028\u2029\u202e\u2066\u2069\udce9"]
@@ -224,6 +227,24 @@ def test_names_are_no_formulas_in_pictures() -> None:
     figure.savefig(io.BytesIO())
     mistakes = picture_of_mistakes(torch.rand(1, 1, 8, 8), torch.tensor([0]), torch.tensor([[0.25, 0.75]]), names)
     mistakes.savefig(io.BytesIO())
+
+
+def test_korean_names_are_drawn_where_a_font_has_their_letters(monkeypatch: pytest.MonkeyPatch) -> None:
+    from matplotlib import font_manager
+
+    monkeypatch.setattr(font_manager, "get_font_names", lambda: ["DejaVu Sans", "NanumGothic"])
+    figure = picture_of_confusion(torch.ones(2, 2), ["고양이", "dog"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with any_letters_drawn(figure):
+            figure.savefig(io.BytesIO())
+    korean, english = figure.axes[0].get_yticklabels()
+    assert korean.get_fontfamily() == ["sans-serif", "NanumGothic"]
+    assert english.get_fontfamily() == ["sans-serif"]
+
+
+def test_the_width_of_text() -> None:
+    assert text_width("dog 고양이") == 4 + 3 * 2
 
 
 @pytest.mark.parametrize(

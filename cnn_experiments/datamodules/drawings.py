@@ -1,6 +1,5 @@
 """Pictures of a data set: how many images there are, what they look like, how large they are, what is not used."""
 
-import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from cnn_experiments.datamodules.image_cache import Entry, ImageCache
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
-from cnn_experiments.runs.formats import in_picture
+from cnn_experiments.runs.formats import any_letters_drawn, in_picture
 
 COLOURS = ("orange", "blue", "green", "red", "purple", "brown", "pink", "gray")
 MOST_SET_ASIDE = 24  # pictures of files that are not used
@@ -155,6 +154,5 @@ def _label(text: str) -> str:
 
 
 def _save(figure: Any, file: Path) -> None:
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # a box takes the place of such a character
+    with any_letters_drawn(figure):
         figure.savefig(file, dpi=120)

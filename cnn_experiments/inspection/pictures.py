@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from cnn_experiments.models.layers import PartialConv2d
-from cnn_experiments.runs.formats import in_picture
+from cnn_experiments.runs.formats import in_picture, text_width
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -129,7 +129,7 @@ def picture_of_confusion(counts: Tensor, class_names: list[str]) -> "Figure":
 
     class_names = list(map(in_picture, class_names))
     shares = counts / counts.sum(1, keepdim=True).clamp(min=1)
-    number_of_classes, longest = len(class_names), max(map(len, class_names))
+    number_of_classes, longest = len(class_names), max(map(text_width, class_names))
     inches = min(18, max(2.6, 0.5 * number_of_classes))
     margin = 0.55 + 0.09 * longest  # by the longest name: measuring the text would take as long as drawing it
     whole = inches + margin + 0.1
@@ -167,7 +167,7 @@ def picture_of_mistakes(images: Tensor, labels: Tensor, probabilities: Tensor, c
         )
     columns = math.ceil(len(images) ** 0.5)
     rows = math.ceil(len(images) / columns)
-    longest = max(len(line) for title in titles for line in title.splitlines())
+    longest = max(text_width(line) for title in titles for line in title.splitlines())
     width = max(1.9, 0.075 * longest)  # inches: measuring the text would take as long as drawing it
     figure = Figure(figsize=(width * columns, 2.3 * rows))
     pixels = scaled(images.detach().float().cpu()).permute(0, 2, 3, 1).numpy()

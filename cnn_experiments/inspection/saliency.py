@@ -12,6 +12,7 @@ from torch.nn import functional
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.inspection.layer_outputs import evaluation_mode, layer_outputs
+from cnn_experiments.runs.formats import korean_fonts
 from cnn_experiments.settings.suggestions import suggest
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def picture_of_saliency(image: Tensor, heat: Tensor, caption: str) -> "Image":
         caption: a line of text.
     """
     import numpy as np
-    from matplotlib import colormaps
+    from matplotlib import colormaps, font_manager
     from PIL import Image, ImageDraw, ImageFont
 
     low, high = image.amin(), image.amax()
@@ -106,5 +107,7 @@ def picture_of_saliency(image: Tensor, heat: Tensor, caption: str) -> "Image":
     for column, pixels in enumerate((seen, overlaid)):
         part = Image.fromarray((pixels * 255).round().astype(np.uint8)).resize((side, side), Image.Resampling.BICUBIC)
         picture.paste(part, (column * side, CAPTION_HEIGHT))
-    ImageDraw.Draw(picture).text((6, 4), caption, fill="black", font=ImageFont.load_default(15))
+    fonts = [] if caption.isascii() else korean_fonts()
+    font = ImageFont.truetype(font_manager.findfont(fonts[0]), 15) if fonts else ImageFont.load_default(15)
+    ImageDraw.Draw(picture).text((6, 4), caption, fill="black", font=font)
     return picture

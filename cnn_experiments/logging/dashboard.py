@@ -22,7 +22,7 @@ from cnn_experiments.inspection.pictures import (
     picture_of_mistakes,
     thumbnails,
 )
-from cnn_experiments.runs.formats import printable
+from cnn_experiments.runs.formats import any_letters_drawn, printable
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -129,7 +129,9 @@ class Dashboard:
     ) -> None:
         """Draw how often each class (row) was taken for each (column); `counts` is (classes, classes)."""
         if self.confusion:
-            writer.add_figure(f"confusion/{stage}", picture_of_confusion(counts, class_names), step)
+            figure = picture_of_confusion(counts, class_names)
+            with any_letters_drawn(figure):
+                writer.add_figure(f"confusion/{stage}", figure, step)
 
     def write_mistakes(
         self,
@@ -152,7 +154,8 @@ class Dashboard:
         """
         if self.mistakes and len(images):
             figure = picture_of_mistakes(images, labels, probabilities, class_names)
-            writer.add_figure("mistakes/test", figure, step)
+            with any_letters_drawn(figure):
+                writer.add_figure("mistakes/test", figure, step)
 
     def write_test(
         self,

@@ -1,4 +1,4 @@
-"""Human-readable figures, and text for the terminal, CSV, Markdown and HTML. Received text is made harmless."""
+"""Human-readable figures; text for the terminal, CSV, Markdown, HTML, pictures. Received text is made harmless."""
 
 import csv
 import io
@@ -6,11 +6,15 @@ import json
 import logging
 import math
 import re
-from collections.abc import Iterable, Sequence
+import warnings
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from html import escape
 from typing import TYPE_CHECKING, Any, Literal
+from unicodedata import east_asian_width
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
     from rich.table import Table
     from rich.text import Text
 
@@ -25,6 +29,11 @@ FORMULA = re.compile("[\\s\x00]*[=+@\uff1d\uff0b\uff20\uff0d-]|[\t\r]")
 # address.
 MARKDOWN = re.compile(r"[\\`*\[\]|~$!@]|(?<![^\W_])_|_(?![^\W_])|:(?=//)|(?<=www)\.", re.IGNORECASE)
 LONGEST = 200  # characters of a setting that are shown
+# Fonts with Korean letters, of Windows, macOS and Linux; the one that matplotlib brings has none.
+KOREAN_FONTS = (
+    *("Malgun Gothic", "Apple SD Gothic Neo", "AppleGothic", "NanumGothic", "Noto Sans KR"),
+    *("Noto Sans CJK KR", "Noto Sans CJK JP"),  # matplotlib knows a collection of fonts by the first of them alone
+)
 
 
 class PrintableFormatter(logging.Formatter):
@@ -194,6 +203,37 @@ def in_markdown(text: str) -> str:
 def in_picture(text: str, most: int = 40) -> str:
     """Text for matplotlib, which would take what is between two dollar signs for a formula; long text is cut."""
     return cut(printable(text), most).replace("$", r"\$")
+
+
+def text_width(text: str) -> int:
+    """The width of text in Latin letters; a Korean, Chinese or Japanese one is twice as wide."""
+    return sum(2 if east_asian_width(letter) in "WF" else 1 for letter in text)
+
+
+def korean_fonts() -> list[str]:
+    """Those of the `KOREAN_FONTS` that matplotlib finds on this machine."""
+    from matplotlib import font_manager
+
+    installed = set(font_manager.get_font_names())
+    return [name for name in KOREAN_FONTS if name in installed]
+
+
+@contextmanager
+def any_letters_drawn(figure: "Figure") -> Iterator[None]:
+    """Have a picture of matplotlib show Korean text where it is drawn meanwhile.
+
+    A letter that the font lacks is taken from a font of this machine, or becomes a box, without a warning.
+    """
+    from matplotlib import rcParams
+    from matplotlib.text import Text
+
+    fonts = [*rcParams["font.family"], *korean_fonts()]
+    for text in figure.findobj(Text):
+        if isinstance(text, Text) and not text.get_text().isascii():
+            text.set_fontfamily(fonts)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")
+        yield
 
 
 def in_html(text: str) -> str:
