@@ -9,7 +9,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 # Figures that depend on the clock, and the words that began or resumed a run.
-OF_THE_CLOCK = ("train_seconds", "images_per_second", "overrides", "seconds")
+OF_THE_CLOCK = ("train_seconds", "images_per_second", "train_images_per_second", "overrides", "seconds")
 
 
 def differences(one: Path, other: Path) -> list[str]:
@@ -82,7 +82,7 @@ def curves(run: Path) -> Any:
     shown: dict[str, Any] = {
         tag: [(event.step, event.value) for event in accumulator.Scalars(tag)]
         for tag in tags["scalars"]
-        if not tag.startswith(("time/", "memory/"))
+        if not tag.startswith(("time/", "memory/")) and tag.rpartition("/")[2] not in OF_THE_CLOCK
     }
     shown |= {f"image {tag}": [event.step for event in accumulator.Images(tag)] for tag in tags["images"]}
     shown |= {f"histogram {tag}": [event.step for event in accumulator.Histograms(tag)] for tag in tags["histograms"]}
