@@ -251,7 +251,7 @@ class TestPages:
         english, korean = (file.read_text(encoding="utf-8") for file in write_pages([one], tmp_path, tmp_path))
         (difference,) = find(one, tmp_path).differences
         assert f"{difference.value:.2f} points ({difference.low:.2f} to {difference.high:.2f}) | **holds**" in english
-        assert f"{difference.value:.2f}%p ({difference.low:.2f}~{difference.high:.2f}) | **성립**" in korean
+        assert f"{difference.value:.2f}%p ({difference.low:.2f}\\~{difference.high:.2f}) | **성립**" in korean
         assert "The table helps." in english
         assert "표가 도움이 된다." in korean
         for text in (english, korean):
