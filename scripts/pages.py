@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_experiments.runs.finished import FinishedRun
-from cnn_experiments.runs.formats import some_of
 from scripts.claims import STUDIES
 
 Language = Literal["en", "ko"]
@@ -55,9 +54,8 @@ def table(rows: Sequence[Sequence[str]], heading: Sequence[str] = ()) -> str:
 
 
 def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
-    """The distinct values of some runs, as part of a sentence; ``?`` if there is none."""
-    found = sorted({str(value) for value in map(read, runs) if value})
-    return some_of(found) if len(found) > 1 else "".join(found) or "?"
+    """The distinct values of some runs, as part of a sentence in any language; ``?`` if there is none."""
+    return ", ".join(sorted({str(value) for value in map(read, runs) if value})) or "?"
 
 
 def machine_of(runs: Sequence[FinishedRun]) -> Figures:
