@@ -1,5 +1,6 @@
 """Training, from the settings to the record of the results."""
 
+import copy
 import gc
 import logging
 import signal
@@ -100,6 +101,8 @@ def train(
                 run_in_processes(hardware, fit, arguments, log_config)
             except ProcessEndedError as error:
                 raise ExperimentError(f"{error}. Resume with: cnn-train resume={shown(directory)}") from None
+            if network is not None:  # each process has trained a copy of its own
+                use_best_weights(files, network.eval())
     return Run(files, settings, network=network, data=data)
 
 
@@ -165,7 +168,10 @@ def fit(
     """Train and test in this process, one of several perhaps; the settings, with the learning rate that was found."""
     with randomness_of(settings.seed), failures_explained(files), freed_memory_kept():
         data = settings.datamodule.build() if data is None else data
-        network = settings.network() if network is None else network
+        if network is None:
+            network = settings.network()
+        elif torch.distributed.is_available() and torch.distributed.is_initialized():
+            network = copy.deepcopy(network)  # its weights came in memory that all processes of this machine share
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
         check_network(network, data.input_shape, data.num_classes, soft_labels)
