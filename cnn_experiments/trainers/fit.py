@@ -13,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from cnn_experiments.datamodules.base import ImageData
@@ -31,7 +31,7 @@ from cnn_experiments.settings.containers import select
 from cnn_experiments.settings.schema import Settings, TrainerSettings
 from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
-from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
+from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots, Stopping
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.cuda_graphs import check_cuda_graphs, recorded_passes_of
 from cnn_experiments.trainers.data import LightningData, first_batch, scaled_shape
@@ -182,11 +182,11 @@ def fit(
         averaged = AveragedWeights(decay, hardware.device) if decay else None
         checkpoints, report = BestAndLast(files, averaged), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        callbacks: list[Callback] = [report, *([dashboard] if loggers.tensorboard else [])]
+        stopping = Stopping(patience) if patience else None
+        callbacks: list[Callback] = [stopping] if stopping else []  # before the dashboard, which draws the last epoch
+        callbacks += [report, *([dashboard] if loggers.tensorboard else [])]
         callbacks += [Snapshots(files, settings.trainer.snapshots), checkpoints]
         callbacks += [averaged] if averaged else []
-        stopping = EarlyStopping("val/accuracy", mode="max", patience=patience) if patience else None
-        callbacks += [stopping] if stopping else []
         trainer = build_trainer(settings.trainer, hardware, logger=loggers.all, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
@@ -229,7 +229,7 @@ def fit(
                     trainer.callbacks.append(RunProgress(line))  # type: ignore[attr-defined]
                 with damage_explained(report, last):
                     trainer.fit(classifier, LightningData(data, settings.trainer), ckpt_path=last, weights_only=True)
-                if stopping and stopping.stopped_epoch:
+                if stopping and stopping.has_stopped:
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
@@ -316,9 +316,9 @@ def steps_done(last: Path) -> int:
 
 
 def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
-    """Load the weights of the best epoch if any was validated; otherwise keep those of the last."""
-    if files.best_checkpoint.exists():
-        read_checkpoint(files.best_checkpoint, "run").load_into(network, "run")
+    """Load the weights of the best epoch; of the last one if none was validated."""
+    best = files.best_checkpoint if files.best_checkpoint.exists() else files.last_checkpoint
+    read_checkpoint(best, "run").load_into(network, "run")
 
 
 def beginning(
