@@ -278,6 +278,25 @@ def test_without_validation_the_last_epoch_is_tested(run_command, digits: Path, 
     assert metrics["test/accuracy"] > 0
 
 
+def test_steps_that_end_within_an_epoch_are_logged(run_command, digits: Path, tmp_path: Path) -> None:
+    words = ("trainer.max_steps=7", "model.schedule.warmup=0", "hydra.run.dir=run")
+    assert run_command("train", *QUICK, "trainer.log_every_n_steps=1", *words).status == 0
+    losses = [event.value for event in events(tmp_path / "run").Scalars("train/loss")]
+    assert len(losses) == 7
+    for every, means in ((5, [sum(losses[:5]) / 5, sum(losses[5:]) / 2]), (50, [sum(losses) / 7])):
+        again = f"every_{every}"
+        outcome = run_command(
+            "train", *QUICK, f"trainer.log_every_n_steps={every}", *words[:2], f"hydra.run.dir={again}"
+        )
+        assert outcome.status == 0, outcome.error
+        logged = events(tmp_path / again)
+        assert [event.step for event in logged.Scalars("train/loss")] == [5, 7][-len(means) :]
+        assert [event.value for event in logged.Scalars("train/loss")] == pytest.approx(means)
+        assert open_run(again).history[0]["train/loss"] == pytest.approx(means[-1], rel=1e-6)
+        rates = [events(tmp_path / run).Scalars("optimizer/learning_rate")[-1].value for run in ("run", again)]
+        assert rates[0] == rates[1] > 0
+
+
 @pytest.mark.slow
 def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed").status == 0

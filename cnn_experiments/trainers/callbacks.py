@@ -181,6 +181,8 @@ class EpochReport(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         self.stop_the_clock()
+        if pl_module.recent:  # max_steps or max_time has ended the epoch before its last batch
+            pl_module.log_training(trainer.global_step)
         self.seconds += self.epoch_seconds
         self.images += self._epoch_images
         speed = self._epoch_images / self.epoch_seconds

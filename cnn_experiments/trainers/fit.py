@@ -168,10 +168,7 @@ def fit(
     """Train and test in this process, one of several perhaps; the settings, with the learning rate that was found."""
     with randomness_of(settings.seed), failures_explained(files), freed_memory_kept():
         data = settings.datamodule.build() if data is None else data
-        if network is None:
-            network = settings.network()
-        elif torch.distributed.is_available() and torch.distributed.is_initialized():
-            network = copy.deepcopy(network)  # its weights came in memory that all processes of this machine share
+        network = network_of_this_process(settings, network)
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
         check_network(network, data.input_shape, data.num_classes, soft_labels)
@@ -247,6 +244,17 @@ def fit(
                 loggers.complete()
                 files.record(**results)
     return settings
+
+
+def network_of_this_process(settings: Settings, given: nn.Module | None) -> nn.Module:
+    """The network to train: the given one, or that of the settings; in one of several processes, a copy.
+
+    What processes that are started here are given has its weights in memory that they share.
+    """
+    if given is None:
+        return settings.network()
+    are_several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return copy.deepcopy(given) if are_several else given
 
 
 def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:
