@@ -461,6 +461,8 @@ def test_the_error_of_a_failed_run_is_forgotten_when_it_goes_on(run_command, tra
         ),
         (["trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: this is less than one batch of 22"),
         (["trainer.limit_val_batches=0.01"], "trainer.limit_val_batches=0.01: this is less than one batch of 1"),
+        (["trainer.limit_test_batches=0"], "trainer.limit_test_batches=0: this is less than one batch of 1"),
+        (["trainer.limit_test_batches=0.5"], "trainer.limit_test_batches=0.5: this is less than one batch of 1"),
         (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: "),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: "),
         (["trainer.max_steps=0"], "trainer.max_steps=0: "),

@@ -110,7 +110,9 @@ def evaluate(
     """
     network.eval()
     loader = data.loader(part)
-    batches = len(loader) if limit is None else limit if isinstance(limit, int) else int(limit * len(loader))
+    batches = len(loader)
+    if limit is not None:
+        batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
     if not batches:
         raise UserError(f"trainer.limit_test_batches={limit}: this leaves no image to test on. Give a larger number")
     total = torch.zeros((), device=hardware.device)
