@@ -324,6 +324,25 @@ def test_lightnings_own_keys(run_command, digits: Path, tmp_path: Path, setting:
     assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["status"] == "completed"
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("64-true", torch.float64),
+        ("bf16-true", torch.bfloat16),
+        pytest.param("16-true", torch.float16, marks=pytest.mark.slow),
+    ],
+)
+def test_weights_of_another_precision(
+    run_command, digits: Path, tmp_path: Path, precision: str, dtype: torch.dtype
+) -> None:
+    words = ("trainer.mixup=0.2", "trainer.max_epochs=1", "logging=full", "hydra.run.dir=run")
+    outcome = run_command("train", *QUICK, *words, f"trainer.precision={precision}")
+    assert outcome.status == 0, outcome.error
+    assert {weight.dtype for weight in weights(tmp_path / "run").values() if weight.is_floating_point()} == {dtype}
+    figures = dict(line.split() for line in run_command("test", "run=run").out.splitlines()[-2:])
+    assert float(figures["test/loss"]) == open_run("run").metrics["test/loss"]
+
+
 @pytest.mark.slow
 def test_a_compiled_network_has_the_same_checkpoint(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.max_epochs=1", "hydra.run.dir=plain").status == 0

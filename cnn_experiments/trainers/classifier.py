@@ -119,7 +119,7 @@ class Classifier(pl.LightningModule):
         self.figures.clear()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        images, labels = batch
+        images, labels = batch[0].to(self.dtype), batch[1]
         if self.soft_labels is not None:
             images, labels = self.soft_labels(images, labels)
         output = self.network(images) if self.passes is None else self.passes(images, is_first=batch_index == 0)
@@ -174,7 +174,7 @@ class Classifier(pl.LightningModule):
         images, labels = batch
         if not len(labels):  # the other processes have the last few
             return
-        scores = self.network(images)
+        scores = self.network(images.to(self.dtype))
         loss = loss_of(self.network, scores, labels)
         self.val_metric.update(loss, right_answers(scores, labels), len(labels))
         self.confusion_metric.update(scores, labels)
