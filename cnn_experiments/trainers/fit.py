@@ -176,7 +176,7 @@ def fit(
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         loggers = RunLoggers(settings, files, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
-        averaged = AveragedWeights(decay, hardware.device) if decay else None
+        averaged = AveragedWeights(decay) if decay else None
         checkpoints, report = BestAndLast(files, averaged), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
         stopping = Stopping(patience) if patience else None
@@ -230,7 +230,8 @@ def fit(
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
-                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings), line)
+                own = hardware.of_process(trainer.strategy.root_device)
+                evaluation = evaluate(own.place(network), data, "test", own, test_limit(settings), line)
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
                 results = outcome(trainer, checkpoints, report, data, evaluation)
