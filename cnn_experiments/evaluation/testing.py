@@ -124,7 +124,7 @@ def evaluate(
                 line.show(
                     number / batches, [part, counted("batch", number + 1, batches)], [percentage(number / batches)]
                 )
-            labels_of.append(labels.numpy())
+            labels_of.append(labels.cpu().numpy())
             if not len(labels):  # the other processes have the last few
                 probabilities_of.append(np.zeros((0, data.num_classes), np.float32))
                 continue
