@@ -87,7 +87,7 @@ def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
     number_of(data, "test", trainer.limit_test_batches, "trainer.limit_test_batches")
-    if trainer.overfit_batches:
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
         return
     batches = number_of(data, "training", trainer.limit_train_batches, "trainer.limit_train_batches")
     if trainer.limit_val_batches:
