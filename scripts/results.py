@@ -66,14 +66,13 @@ class Row:
         Raises:
             UserError: the runs differ in more than their seed.
         """
-        folder = self.sweep.folder(ARM, root)
-        if not self.sweep.is_begun(ARM, root) or self.sweep.missing(ARM, root) == len(self.seeds):
+        of_seeds = self.sweep.completed(ARM, root)  # one of each, though a seed that was alone first is there twice
+        if not of_seeds:
             return None
-        configurations = compare(folder).configurations
+        configurations = compare(list(of_seeds.values())).configurations
         if len(configurations) != 1:
-            raise UserError(
-                f"{folder}: the runs differ in more than their seed: {', '.join(c.label for c in configurations)}"
-            )
+            labels = ", ".join(one.label for one in configurations)
+            raise UserError(f"{self.sweep.folder(ARM, root)}: the runs differ in more than their seed: {labels}")
         return configurations[0]
 
     def cells(self, found: Configuration | None, language: Language) -> list[str]:

@@ -164,9 +164,16 @@ def judged(claim: Claim, root: Path) -> tuple[dict[str, Configuration], dict[str
     """The runs of each arm, and the comparison's verdict on each arm against the article's.
 
     Raises:
-        UserError: the arms cannot be compared.
+        UserError: the arms cannot be compared, or the runs of one differ in more than their seed.
     """
-    arms = {arm: compare(claim.folder(arm, root)).configurations[0] for arm in claim.arms}
+    found = {arm: compare(claim.folder(arm, root)).configurations for arm in claim.arms}
+    for arm, configurations in found.items():
+        if len(configurations) != 1:
+            raise UserError(
+                f"{claim.folder(arm, root)}: the runs differ in more than their seed: "
+                f"{', '.join(one.label for one in configurations)}"
+            )
+    arms = {arm: configuration for arm, (configuration,) in found.items()}
     verdicts, why = verdicts_of(claim, arms)
     if why:
         raise UserError(f"{root / claim.name}: {why}")

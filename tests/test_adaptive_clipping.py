@@ -28,6 +28,17 @@ class Two(nn.Module):
         return self.dense(self.convolution(images).flatten(1))
 
 
+class Scaled(Two):
+    """The same, with a parameter of its own beside its layers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(()))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images * self.scale)
+
+
 def test_the_papers_formula_by_hand() -> None:
     network = Two()
     convolution, dense = network.convolution, network.dense
@@ -56,6 +67,7 @@ def test_the_papers_formula_by_hand() -> None:
     [
         (LeNet5(), (1, 32, 32), "f6.dense"),  # the centres of its output layer are fixed
         (AlexNet(input_size=64, maps=(2, 2, 2, 2, 2), dense=(2, 2)), (3, 64, 64), "fc8"),
+        (Scaled(), (1, 1, 2), "dense"),
         (GoogLeNet(input_size=80), (3, 80, 80), "output"),  # not that of a head, which tests do not use
     ],
 )

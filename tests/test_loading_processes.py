@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from pytorch_lightning.strategies import Strategy
 
 from cnn_experiments.datamodules import samplers
 from cnn_experiments.trainers import processes
@@ -84,6 +85,24 @@ def test_the_end_of_a_loader_is_said_and_the_run_goes_on(
     assert json.loads(metrics.read_text())["status"] == "failed"
     assert run_command("train", "resume=run").status == 0
     assert_same_weights(tmp_path / "whole", tmp_path / "run")
+
+
+def test_a_lack_of_memory_is_no_damage_of_a_checkpoint(
+    run_command: Callable, digits: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        in_the_second_epoch(patch, out_of_memory)
+        assert run_command("train", *QUICK, "hydra.run.dir=run").status == 1
+
+    def full(*arguments: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Strategy, "load_optimizer_state_dict", full)
+        outcome = run_command("train", "resume=run")
+    assert outcome.status == 1
+    assert outcome.error.startswith("memory ran out. If there is too little memory")
+    assert run_command("train", "resume=run").status == 0
 
 
 @pytest.mark.slow

@@ -819,6 +819,7 @@ class TestCommands:
             (["model=alexnet", "datamodule.test_crops=5"], ["datamodule.test_crops=5"]),
             (["model=alexnet", "datamodule.source=/nowhere"], ["datamodule.source=/nowhere"]),
             (["model=alexnet", "datamodule.test_size=1.5"], ["datamodule.test_size=1.5"]),
+            ([*SMALL_ALEXNET, "datamodule.test_size=0.005"], ["datamodule: there is no test image. Give it some"]),
         ],
     )
     def test_train_refuses(self, run_command, photographs: Path, tmp_path: Path, arguments, words) -> None:

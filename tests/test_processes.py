@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+import cnn_experiments as cnn
 from cnn_experiments.datamodules.samplers import BatchesInOrder, BatchSampler
 from tests.conftest import QUICK
 from tests.test_runs import events, weights
@@ -98,6 +99,24 @@ def test_two_processes_do_what_one_does(run_command, accepted_digits: Path, tmp_
     again = run_command("test", "run=two")
     figures = dict(line.split() for line in again.out.splitlines()[-2:])
     assert float(figures["test/accuracy"]) == metrics[1]["test/accuracy"]
+
+
+@pytest.mark.slow
+def test_each_process_trains_a_copy_of_a_network_that_was_given(
+    accepted_digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    trained = []
+    for name, more in (("one", ["datamodule.batch_size=32"]), ("two", ["datamodule.batch_size=16", "trainer=ddp"])):
+        torch.manual_seed(1)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(32 * 32, 10))
+        run = cnn.train(*SETTINGS, *more, "model.optimizer.lr=0.001", f"hydra.run.dir={name}/x/run", network=network)
+        trained.append(torch.load(run.directory / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"])
+        best = torch.load(run.directory / "checkpoints" / "best.ckpt", weights_only=True)["state_dict"]
+        assert not network.training
+        assert all(torch.equal(tensor, best[f"network.{key}"]) for key, tensor in network.state_dict().items())
+    for key, tensor in trained[0].items():
+        torch.testing.assert_close(trained[1][key], tensor, rtol=0, atol=2e-6)
 
 
 @pytest.mark.slow

@@ -331,6 +331,42 @@ def test_plain_objects_have_all_their_defaults(digits: Path) -> None:
     assert loss.isfinite()
 
 
+class Numbered(Halves):
+    """The same data with other class numbers.
+
+    Args:
+        numbers: gives them, of 0 and 1.
+    """
+
+    def __init__(self, numbers: Callable[[Tensor], Tensor]) -> None:
+        self.numbers = numbers
+
+    def batches(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
+        return ((images, self.numbers(labels)) for images, labels in super().batches(part))
+
+
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.int32])
+def test_class_numbers_are_any_integers(folder: Path, dtype: torch.dtype) -> None:
+    words = [word for word in QUICK if not word.startswith("datamodule")]
+    run = cnn.train(*words, "trainer.max_epochs=1", network=Tiny(2), data=Numbered(lambda labels: labels.to(dtype)))
+    assert sum(map(sum, run.metrics["confusion"]["test"])) == 32
+    assert np.load(run.directory / "test_predictions.npz")["labels"].dtype == np.int64
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        (Tensor.float, r"Numbered.batches\('training'\) gives labels of the type torch.float32. Give class numbers"),
+        (lambda labels: labels == 1, "labels of the type torch.bool"),
+        (lambda labels: labels + 1, "class numbers from 1 to 2, but there are 2 classes. Number them from 0 to 1"),
+        (lambda labels: labels - 1, "class numbers from -1 to 0, but there are 2 classes"),
+    ],
+)
+def test_what_are_no_class_numbers(numbers: Callable[[Tensor], Tensor], message: str) -> None:
+    with pytest.raises(cnn.UserError, match=message):
+        as_image_data(Numbered(numbers)).setup()
+
+
 def test_data_of_ones_own_that_name_no_classes() -> None:
     class Numbered:
         """Images of 2×2 pixels whose value is 10 and their number; only the test has an image of the last class."""

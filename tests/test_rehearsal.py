@@ -45,6 +45,15 @@ def test_a_network_that_fits_is_left_as_it_was() -> None:
     assert network.dense.weight.dtype == torch.float64
 
 
+def test_a_tuple_in_evaluation_mode_is_refused() -> None:
+    class WithLoss(WithHead):
+        def loss(self, output: tuple[Tensor, Tensor], labels: Tensor) -> Tensor:
+            return nn.functional.cross_entropy(output[0], labels)
+
+    with pytest.raises(UserError, match=r"evaluation mode WithLoss gives a tuple\. It must give scores alone"):
+        check_network(WithLoss(), SHAPE, 3)
+
+
 @pytest.mark.parametrize(
     ("network", "kind", "words"),
     [

@@ -1,5 +1,6 @@
 """The results that are shown: that what is to be trained can be, and what is said of runs that were made up."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,16 @@ def test_a_row_tells_its_runs(tmp_path: Path) -> None:
         "2 M",  # 50 images a second for 40 seconds, at 1,000 each
         "40",
     ]
+
+
+def test_a_seed_that_was_trained_twice_counts_once(tmp_path: Path) -> None:
+    write_arm(tmp_path, ROW.sweep, results.ARM, right=[answers(10), answers(20), answers(30)], **COSTS)
+    folder = ROW.sweep.folder(results.ARM, tmp_path)
+    shutil.copytree(folder / "0", folder / "0_seed-1")  # as where seed=1 became seed=1,2,3
+    metrics = folder / "0_seed-1" / "metrics.json"
+    metrics.write_text(metrics.read_text(encoding="utf-8").replace('"train_seconds": 40.0', '"train_seconds": 41.0'))
+    cells = ROW.cells(ROW.runs(tmp_path), "en")
+    assert (cells[1], cells[5]) == ("**0.9800**", "3 of 3")
 
 
 def test_scaled_training_images_cost_less(tmp_path: Path) -> None:

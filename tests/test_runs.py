@@ -278,6 +278,25 @@ def test_without_validation_the_last_epoch_is_tested(run_command, digits: Path, 
     assert metrics["test/accuracy"] > 0
 
 
+def test_steps_that_end_within_an_epoch_are_logged(run_command, digits: Path, tmp_path: Path) -> None:
+    words = ("trainer.max_steps=7", "model.schedule.warmup=0", "hydra.run.dir=run")
+    assert run_command("train", *QUICK, "trainer.log_every_n_steps=1", *words).status == 0
+    losses = [event.value for event in events(tmp_path / "run").Scalars("train/loss")]
+    assert len(losses) == 7
+    for every, means in ((5, [sum(losses[:5]) / 5, sum(losses[5:]) / 2]), (50, [sum(losses) / 7])):
+        again = f"every_{every}"
+        outcome = run_command(
+            "train", *QUICK, f"trainer.log_every_n_steps={every}", *words[:2], f"hydra.run.dir={again}"
+        )
+        assert outcome.status == 0, outcome.error
+        logged = events(tmp_path / again)
+        assert [event.step for event in logged.Scalars("train/loss")] == [5, 7][-len(means) :]
+        assert [event.value for event in logged.Scalars("train/loss")] == pytest.approx(means)
+        assert open_run(again).history[0]["train/loss"] == pytest.approx(means[-1], rel=1e-6)
+        rates = [events(tmp_path / run).Scalars("optimizer/learning_rate")[-1].value for run in ("run", again)]
+        assert rates[0] == rates[1] > 0
+
+
 @pytest.mark.slow
 def test_gradient_accumulation_counts_steps(run_command, digits: Path, tmp_path: Path) -> None:
     assert run_command("train", *QUICK, "trainer.accumulate_grad_batches=2", "trainer.precision=bf16-mixed").status == 0
@@ -303,6 +322,25 @@ def test_lightnings_own_keys(run_command, digits: Path, tmp_path: Path, setting:
     outcome = run_command("train", *QUICK, "trainer.max_epochs=2", setting)
     assert outcome.status == 0, outcome.error
     assert json.loads((only_run(tmp_path) / "metrics.json").read_text())["status"] == "completed"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [
+        ("64-true", torch.float64),
+        ("bf16-true", torch.bfloat16),
+        pytest.param("16-true", torch.float16, marks=pytest.mark.slow),
+    ],
+)
+def test_weights_of_another_precision(
+    run_command, digits: Path, tmp_path: Path, precision: str, dtype: torch.dtype
+) -> None:
+    words = ("trainer.mixup=0.2", "trainer.max_epochs=1", "logging=full", "hydra.run.dir=run")
+    outcome = run_command("train", *QUICK, *words, f"trainer.precision={precision}")
+    assert outcome.status == 0, outcome.error
+    assert {weight.dtype for weight in weights(tmp_path / "run").values() if weight.is_floating_point()} == {dtype}
+    figures = dict(line.split() for line in run_command("test", "run=run").out.splitlines()[-2:])
+    assert float(figures["test/loss"]) == open_run("run").metrics["test/loss"]
 
 
 @pytest.mark.slow
@@ -442,6 +480,8 @@ def test_the_error_of_a_failed_run_is_forgotten_when_it_goes_on(run_command, tra
         ),
         (["trainer.limit_train_batches=0.01"], "trainer.limit_train_batches=0.01: this is less than one batch of 22"),
         (["trainer.limit_val_batches=0.01"], "trainer.limit_val_batches=0.01: this is less than one batch of 1"),
+        (["trainer.limit_test_batches=0"], "trainer.limit_test_batches=0: this is less than one batch of 1"),
+        (["trainer.limit_test_batches=0.5"], "trainer.limit_test_batches=0.5: this is less than one batch of 1"),
         (["trainer.limit_train_batches=0"], "trainer.limit_train_batches=0: "),
         (["trainer.max_epochs=0"], "trainer.max_epochs=0: "),
         (["trainer.max_steps=0"], "trainer.max_steps=0: "),

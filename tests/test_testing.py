@@ -2,6 +2,7 @@
 
 import math
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -247,6 +248,13 @@ class TestSeveralProcesses:
         shared[:] = [0.0, [Data.labels[:4].numpy()], [np.zeros((4, 3), np.float32)]]
         with pytest.raises(ValueError, match="shorter"):
             evaluate(Seen(), Data(), "test", CPU)
+
+
+def test_each_of_several_processes_has_a_gpu_of_its_own() -> None:
+    both = Hardware("gpu", [1, 3], "bf16-mixed")
+    assert both.of_process(torch.device("cuda", 3)) == Hardware("gpu", [3], "bf16-mixed")
+    assert both.of_process(torch.device("cuda", 3)).device == torch.device("cuda", 3)
+    assert replace(CPU, devices=2).of_process(torch.device("cpu")) == replace(CPU, devices=2)
 
 
 def test_in_evaluation_nothing_is_kept_for_gradients() -> None:

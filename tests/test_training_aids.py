@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.run import open_run
+from cnn_experiments.trainers import fit
 from cnn_experiments.trainers.callbacks import EpochReport
 from cnn_experiments.trainers.learning_rate import RangeTest, rate_of
 from tests.conftest import QUICK
@@ -36,6 +37,17 @@ def interrupt_in_epoch(monkeypatch: pytest.MonkeyPatch, epoch: int) -> None:
     monkeypatch.setattr(EpochReport, "on_train_batch_end", on_train_batch_end)
 
 
+def end_in_test(run_command: Callable, monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
+    """Train, and press Ctrl-C when the test begins."""
+
+    def evaluate(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fit, "evaluate", evaluate)
+        assert run_command("train", *words).status == 130
+
+
 def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
@@ -55,6 +67,33 @@ class TestEarlyStopping:
         assert run_command("train", *QUICK, *self.NOTHING_LEARNED, "hydra.run.dir=broken").status == 130
         assert run_command("train", "resume=broken").status == 0
         assert json.loads((tmp_path / "broken" / "metrics.json").read_text())["epochs"] == 3
+
+    def test_a_run_that_was_ended_in_its_test_does_not_train_on(
+        self, run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        end_in_test(run_command, monkeypatch, *QUICK, *self.NOTHING_LEARNED, "hydra.run.dir=run")
+        before = checkpoint(tmp_path / "run")
+        outcome = run_command("train", "resume=run")
+        assert outcome.status == 0, outcome.error
+        assert "stopped early: no better validation accuracy in 2 validations" in outcome.out
+        assert open_run(tmp_path / "run").metrics["epochs"] == 3
+        assert same(checkpoint(tmp_path / "run")["state_dict"], before["state_dict"])
+
+    def test_within_the_first_epoch(self, run_command: Callable, digits: Path, tmp_path: Path) -> None:
+        words = (*self.NOTHING_LEARNED, "trainer.val_check_interval=5", "hydra.run.dir=run")
+        outcome = run_command("train", *QUICK, *words)
+        assert outcome.status == 0, outcome.error
+        assert "stopped early: no better validation accuracy in 2 validations" in outcome.out
+        assert open_run(tmp_path / "run").metrics["steps"] == 15
+
+    def test_a_training_that_ends_before_its_first_validation(
+        self, run_command: Callable, digits: Path, tmp_path: Path
+    ) -> None:
+        words = ("trainer.max_steps=7", "trainer.early_stopping=1", "hydra.run.dir=run")
+        outcome = run_command("train", *QUICK, *words)
+        assert outcome.status == 0, outcome.error
+        assert "stopped early" not in outcome.out
+        assert open_run(tmp_path / "run").metrics["val/accuracy"] is None
 
     @pytest.mark.parametrize("words", [("trainer.early_stopping=0",), ("trainer.early_stopping=soon",)])
     def test_what_makes_no_sense(self, run_command: Callable, digits: Path, words: tuple[str, ...]) -> None:
@@ -109,6 +148,16 @@ class TestWeightAverage:
         histories = [open_run(tmp_path / run).history for run in ("whole", "broken")]
         for one, other in zip(*histories, strict=True):
             assert {**one, "seconds": 0} == {**other, "seconds": 0}
+
+    def test_a_run_without_validation_that_was_ended_in_its_test_tests_the_average(
+        self, run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        words = (*QUICK, "trainer.weight_average=0.9", "trainer.limit_val_batches=0", "trainer.max_epochs=1")
+        assert run_command("train", *words, "hydra.run.dir=whole").status == 0
+        end_in_test(run_command, monkeypatch, *words, "hydra.run.dir=broken")
+        assert run_command("train", "resume=broken").status == 0
+        whole, broken = (open_run(tmp_path / run).metrics for run in ("whole", "broken"))
+        assert broken["test/loss"] == whole["test/loss"]
 
     @pytest.mark.parametrize("value", ["0", "1", "often"])
     def test_an_impossible_decay(self, run_command: Callable, digits: Path, value: str) -> None:

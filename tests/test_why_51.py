@@ -8,14 +8,16 @@ import pytest
 import torch
 import yaml
 
+from cnn_experiments.errors import UserError
 from cnn_experiments.models.article import ArticleAlexNet
 from scripts import signals
 from scripts.claims import read_claims
 from scripts.pages import SUFFIXES
 from scripts.study import run_claims
-from scripts.why_51 import FILE, write_pages
+from scripts.why_51 import FILE, judged, write_pages
 from tests.conftest import QUICK_PHOTOGRAPHS
 from tests.test_languages import figures, rows
+from tests.test_study import write_arm
 
 SIDE = 95
 MAPS = (32, 32, 32, 32, 32)
@@ -93,6 +95,7 @@ def study(folder: Path) -> Path:
     plan["sizes"]["alexnet"]["words"] = f"{size} {limits} {' '.join(QUICK_PHOTOGRAPHS)} trainer.max_epochs=1"
     (claim,) = plan["claims"]
     claim["arms"] |= {"narrow": "model.dense=[8,8]", "more_images": "datamodule.augmentation.flip=0.5"}
+    claim["arms"]["augmented"] = "datamodule.augmentation.flip=0.5 datamodule.resizing.size=72"
     claim["seeds"] = [1]
     untrained = plan["untrained"]
     untrained["seeds"] = [1]
@@ -100,6 +103,15 @@ def study(folder: Path) -> Path:
     file = folder / "study.yaml"
     file.write_text(yaml.safe_dump(plan), encoding="utf-8")
     return file
+
+
+def test_runs_of_two_machines_are_not_taken_for_one(tmp_path: Path) -> None:
+    (claim,) = read_claims(FILE)
+    for arm in claim.arms:
+        devices = ["cpu"] * (len(claim.seeds) - 1) + ["cuda" if arm == "he" else "cpu"]
+        write_arm(tmp_path, claim, arm, metrics=[{"device": device} for device in devices])
+    with pytest.raises(UserError, match=r"he: the runs differ in more than their seed: .* device=cpu, .* device=cuda"):
+        judged(claim, tmp_path)
 
 
 @pytest.mark.slow

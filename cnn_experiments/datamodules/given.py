@@ -47,6 +47,11 @@ class GivenData(ImageData):
                 f"data: {type(given).__name__}.batches('training') gives images {tuple(images.shape)} and labels "
                 f"{tuple(labels.shape)}. Give images (N, C, H, W) and labels (N,)"
             )
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise UserError(
+                f"data: {type(given).__name__}.batches('training') gives labels of the type {labels.dtype}. Give class "
+                "numbers, which are integers from 0"
+            )
         self.batch_size, self._shape = len(images), (images.shape[1], images.shape[2], images.shape[3])
         names = getattr(given, "class_names", None)
         if names is None:
@@ -59,7 +64,14 @@ class GivenData(ImageData):
         return self._shape
 
     def load(self, part: Part) -> Mapping[Part, ImageSet]:
-        return {part: GivenImages(self.given, part)}
+        images = GivenImages(self.given, part)
+        lowest, highest = int(images.labels.min()), int(images.labels.max())
+        if lowest < 0 or highest >= self.num_classes:
+            raise UserError(
+                f"data: {type(self.given).__name__}.batches({part!r}) gives class numbers from {lowest} to {highest}, "
+                f"but there are {self.num_classes} classes. Number them from 0 to {self.num_classes - 1}"
+            )
+        return {part: images}
 
     def loader(
         self, part: Part, epoch: int = 0, shuffle: bool | None = None, device: torch.device | None = None
@@ -95,7 +107,7 @@ class GivenImages:
 
     def __init__(self, given: HasBatches, part: Part) -> None:
         self.given, self.part = given, part
-        labels = [labels for _, labels in given.batches(part)]
+        labels = [labels.long().cpu() for _, labels in given.batches(part)]
         if not labels:
             raise UserError(f"data: {type(given).__name__}.batches({part!r}) gives no batch. Give it some images")
         self.lengths = [len(batch) for batch in labels]
@@ -111,7 +123,7 @@ class GivenImages:
         start = 0
         for images, labels in self.given.batches(self.part):
             for index in set(wanted).intersection(range(start, start + len(labels))):
-                found[index] = images[index - start], labels[index - start]
+                found[index] = images[index - start], labels[index - start].long()
             start += len(labels)
             if len(found) == len(set(wanted)):
                 break
@@ -128,7 +140,8 @@ class Batches(IterableDataset[tuple[Tensor, Tensor]]):
         return len(self.lengths)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return iter(islice(self.given.batches(self.part), len(self.lengths)))
+        for images, labels in islice(self.given.batches(self.part), len(self.lengths)):
+            yield images, labels.long()
 
 
 def as_image_data(given: Any) -> ImageData:

@@ -3,7 +3,7 @@
 import functools
 import logging
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -41,6 +41,10 @@ class Hardware:
         if isinstance(self.devices, list):
             return torch.device("cuda", self.devices[0])
         return torch.device(self.accelerator)
+
+    def of_process(self, device: torch.device) -> "Hardware":
+        """The part of it that one of several processes computes on: of several GPUs, this one."""
+        return replace(self, devices=[device.index]) if isinstance(self.devices, list) else self
 
     @property
     def processes(self) -> int:

@@ -110,7 +110,9 @@ def evaluate(
     """
     network.eval()
     loader = data.loader(part)
-    batches = len(loader) if limit is None else limit if isinstance(limit, int) else int(limit * len(loader))
+    batches = len(loader)
+    if limit is not None:
+        batches = min(limit, batches) if isinstance(limit, int) else int(limit * batches)
     if not batches:
         raise UserError(f"trainer.limit_test_batches={limit}: this leaves no image to test on. Give a larger number")
     total = torch.zeros((), device=hardware.device)
@@ -122,7 +124,7 @@ def evaluate(
                 line.show(
                     number / batches, [part, counted("batch", number + 1, batches)], [percentage(number / batches)]
                 )
-            labels_of.append(labels.numpy())
+            labels_of.append(labels.cpu().numpy())
             if not len(labels):  # the other processes have the last few
                 probabilities_of.append(np.zeros((0, data.num_classes), np.float32))
                 continue

@@ -106,6 +106,7 @@ class Dashboard:
             device: where the network is.
             context: makes the context to compute in, such as autocast.
         """
+        precision = next((weights.dtype for weights in network.parameters()), torch.float32)
         if self.memory:
             write_memory(writer, step, device)
         if self.weights:
@@ -116,11 +117,11 @@ class Dashboard:
         if self.activations:
             images = data.network_input(data.some_images("test", self.activations).to(device), "test")
             writer.add_image("activations/input", picture_of_images(images), step)
-            for name, _, output in layer_outputs(network, images, context):
+            for name, _, output in layer_outputs(network, images.to(precision), context):
                 writer.add_image(f"activations/{name}", picture_of_maps(output), step)
         if self.units:
             batches = torch.split(data.some_images("validation", PROBED_IMAGES), IMAGES_AT_ONCE)
-            inputs = (data.network_input(images.to(device), "validation") for images in batches)
+            inputs = (data.network_input(images.to(device), "validation").to(precision) for images in batches)
             for tag, share in units_out_of_use(network, inputs, context).items():
                 writer.add_scalar(tag, share, step)
 

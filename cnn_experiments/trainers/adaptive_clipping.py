@@ -52,7 +52,9 @@ def norms_of_units(tensor: Tensor) -> Tensor:
 
 
 def last_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> str:
-    """The name of the module with parameters of its own that a network runs last, which computes the scores.
+    """The name of the module with parameters of its own that a network begins last, which computes the scores.
+
+    That a module ends last, as the network itself does, says nothing: it may have parameters beside its layers.
 
     Args:
         network: the network; it is not touched.
@@ -65,7 +67,7 @@ def last_layer(network: nn.Module, input_shape: tuple[int, int, int]) -> str:
 
     for name, module in trial.named_modules():
         if any(True for _ in module.parameters(recurse=False)):
-            module.register_forward_hook(note(name))
+            module.register_forward_pre_hook(note(name))
     with torch.random.fork_rng(devices=[]), torch.no_grad():
         trial(torch.zeros(1, *input_shape))
     return run[-1]

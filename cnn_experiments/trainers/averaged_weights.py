@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
-import torch
 from pytorch_lightning.callbacks import EMAWeightAveraging
 
 
@@ -19,15 +18,18 @@ class AveragedWeights(EMAWeightAveraging):
 
     Args:
         decay: above 0 and below 1.
-        device: where the average is kept.
     """
 
-    def __init__(self, decay: float, device: torch.device) -> None:
-        super().__init__(device=device, decay=decay)
+    def __init__(self, decay: float) -> None:
+        super().__init__(decay=decay)
 
     @property
     def state_key(self) -> str:
         return type(self).__name__
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        self._device = trainer.strategy.root_device  # of this process; the module is moved there later
+        super().setup(trainer, pl_module, stage)
 
     def on_train_batch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule, *of_the_step: Any) -> None:
         super().on_train_batch_end(trainer, pl_module, *of_the_step)

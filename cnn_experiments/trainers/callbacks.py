@@ -10,7 +10,8 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, Checkpoint
+from pytorch_lightning.callbacks import Callback, Checkpoint, EarlyStopping
+from pytorch_lightning.callbacks.early_stopping import EarlyStoppingReason
 from torch.utils.tensorboard import SummaryWriter
 
 from cnn_experiments.errors import UserError
@@ -69,6 +70,32 @@ class BestAndLast(Checkpoint):
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         begin_next_epoch(checkpoint)
+
+
+class Stopping(EarlyStopping):
+    """Stops the training after some validations in a row without a better accuracy.
+
+    A run that was ended after that, as in its test, does not train on when it is resumed.
+
+    Args:
+        patience: how many validations.
+    """
+
+    def __init__(self, patience: int) -> None:
+        # After each validation: an epoch that max_steps ends may have none.
+        super().__init__("val/accuracy", mode="max", patience=patience, check_on_train_epoch_end=False)
+
+    @property
+    def state_key(self) -> str:
+        return "EarlyStopping{'monitor': 'val/accuracy', 'mode': 'max'}"  # Lightning's, as in earlier versions
+
+    @property
+    def has_stopped(self) -> bool:
+        """Whether it has stopped the training, in this session or an earlier one."""
+        return self.stopping_reason != EarlyStoppingReason.NOT_STOPPED
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        trainer.should_stop = trainer.should_stop or self.has_stopped
 
 
 class Snapshots(Callback):
@@ -154,6 +181,8 @@ class EpochReport(Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         self.stop_the_clock()
+        if pl_module.recent:  # max_steps or max_time has ended the epoch before its last batch
+            pl_module.log_training(trainer.global_step)
         self.seconds += self.epoch_seconds
         self.images += self._epoch_images
         speed = self._epoch_images / self.epoch_seconds

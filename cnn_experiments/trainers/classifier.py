@@ -101,6 +101,7 @@ class Classifier(pl.LightningModule):
         self.confusion: Tensor | None = None  # of the last validation
         self.figures: dict[str, float] = {}  # the last of each in this epoch: train/loss, val/accuracy ...
         self.recent: list[tuple[Tensor, Tensor, int]] = []  # loss, right answers and images of each step not yet logged
+        self.rate: float | Tensor = 0.0  # learning rate of the last step
 
     def forward(self, images: Tensor) -> Any:
         """The output of the network for images (N, C, H, W)."""
@@ -118,17 +119,18 @@ class Classifier(pl.LightningModule):
         self.figures.clear()
 
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
-        images, labels = batch
+        images, labels = batch[0].to(self.dtype), batch[1]
         if self.soft_labels is not None:
             images, labels = self.soft_labels(images, labels)
         output = self.network(images) if self.passes is None else self.passes(images, is_first=batch_index == 0)
         loss = loss_of(self.network, output, labels)
         labels = labels.argmax(1) if labels.dim() == 2 else labels  # of mixed images, the class of the larger part
         scores = output[0] if isinstance(output, tuple) else output  # the others are of auxiliary heads
+        self.rate = self.trainer.optimizers[0].param_groups[0]["lr"]
         self.recent.append((loss.detach(), right_answers(scores, labels), len(labels)))
         every = self.trainer.log_every_n_steps  # type: ignore[attr-defined]
         if (batch_index + 1) % every == 0 or self.trainer.is_last_batch:
-            self.log_training()
+            self.log_training(self.global_step + 1)
         return loss * self.weight_of(len(labels))
 
     def weight_of(self, images: int) -> float | Tensor:
@@ -145,8 +147,11 @@ class Classifier(pl.LightningModule):
         weights = torch.tensor(images, device=self.device) / sum(images)
         return (torch.stack(losses) * weights).sum(), torch.stack(right).sum(), sum(images)
 
-    def log_training(self) -> None:
+    def log_training(self, step: int) -> None:
         """Log the means over the steps since the last call, in all processes.
+
+        Args:
+            step: the number of optimizer steps, with the one that is being taken.
 
         Raises:
             ExperimentError: the loss is no longer a number.
@@ -162,15 +167,14 @@ class Classifier(pl.LightningModule):
             )
         scalars = {f"train/{name}": float(value) for name, value in means.items()}
         self.figures.update(scalars)
-        rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
         for logger in self.loggers:
-            logger.log_metrics({**scalars, "optimizer/learning_rate": rate}, self.global_step + 1)
+            logger.log_metrics({**scalars, "optimizer/learning_rate": float(self.rate)}, step)
 
     def validation_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> None:
         images, labels = batch
         if not len(labels):  # the other processes have the last few
             return
-        scores = self.network(images)
+        scores = self.network(images.to(self.dtype))
         loss = loss_of(self.network, scores, labels)
         self.val_metric.update(loss, right_answers(scores, labels), len(labels))
         self.confusion_metric.update(scores, labels)

@@ -15,7 +15,7 @@ OUT_OF_MEMORY = re.compile("can't allocate memory|not enough memory|out of memor
 
 @contextmanager
 def damage_explained(report: EpochReport, last: Path | None) -> Iterator[None]:
-    """Say that a checkpoint is damaged if training cannot go on from it.
+    """Say that a checkpoint is damaged if training cannot go on from it, unless memory runs out while it is read.
 
     Raises:
         UserError: it is, instead of whatever its content leads Lightning to.
@@ -25,7 +25,7 @@ def damage_explained(report: EpochReport, last: Path | None) -> Iterator[None]:
     except (ExperimentError, OSError):
         raise
     except Exception as error:
-        if last is None or report.began:
+        if last is None or report.began or is_lack_of_memory(error):
             raise
         raise damaged(last, error) from error
 
@@ -44,7 +44,7 @@ def failures_explained(files: RunDirectory) -> Iterator[None]:
             raise
         raise cannot_write(files.path, error) from error
     except (MemoryError, RuntimeError) as error:
-        if isinstance(error, MemoryError) or OUT_OF_MEMORY.search(str(error)):
+        if is_lack_of_memory(error):
             what = "memory ran out"
         elif str(error).startswith("DataLoader"):
             what = f"a process that loads images has ended or stopped ({str(error).partition('. ')[0]})"
@@ -54,6 +54,12 @@ def failures_explained(files: RunDirectory) -> Iterator[None]:
             f"{what}. If there is too little memory, lower datamodule.batch_size or datamodule.num_workers. Resume "
             f"with: cnn-train resume={shown(files.path)}"
         ) from error
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error says that memory ran out, on the GPU or elsewhere."""
+    is_of_torch = isinstance(error, RuntimeError) and OUT_OF_MEMORY.search(str(error)) is not None
+    return is_of_torch or isinstance(error, MemoryError)
 
 
 def damaged(last: Path, error: Exception) -> UserError:

@@ -1,5 +1,6 @@
 """Training, from the settings to the record of the results."""
 
+import copy
 import gc
 import logging
 import signal
@@ -12,7 +13,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, EarlyStopping
+from pytorch_lightning.callbacks import Callback
 from torch import nn
 
 from cnn_experiments.datamodules.base import ImageData
@@ -30,7 +31,7 @@ from cnn_experiments.settings.containers import select
 from cnn_experiments.settings.schema import Settings, TrainerSettings
 from cnn_experiments.trainers.adaptive_clipping import adaptive_clipping_of
 from cnn_experiments.trainers.averaged_weights import AveragedWeights
-from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots
+from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport, Snapshots, Stopping
 from cnn_experiments.trainers.classifier import Classifier
 from cnn_experiments.trainers.cuda_graphs import check_cuda_graphs, recorded_passes_of
 from cnn_experiments.trainers.data import LightningData, first_batch, scaled_shape
@@ -100,6 +101,8 @@ def train(
                 run_in_processes(hardware, fit, arguments, log_config)
             except ProcessEndedError as error:
                 raise ExperimentError(f"{error}. Resume with: cnn-train resume={shown(directory)}") from None
+            if network is not None:  # each process has trained a copy of its own
+                use_best_weights(files, network.eval())
     return Run(files, settings, network=network, data=data)
 
 
@@ -165,7 +168,7 @@ def fit(
     """Train and test in this process, one of several perhaps; the settings, with the learning rate that was found."""
     with randomness_of(settings.seed), failures_explained(files), freed_memory_kept():
         data = settings.datamodule.build() if data is None else data
-        network = settings.network() if network is None else network
+        network = network_of_this_process(settings, network)
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
         check_network(network, data.input_shape, data.num_classes, soft_labels)
@@ -173,14 +176,14 @@ def fit(
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         loggers = RunLoggers(settings, files, first_step=steps_done(last) + 1 if last else 0)
         decay, patience = settings.trainer.weight_average, settings.trainer.early_stopping
-        averaged = AveragedWeights(decay, hardware.device) if decay else None
+        averaged = AveragedWeights(decay) if decay else None
         checkpoints, report = BestAndLast(files, averaged), EpochReport(files)
         dashboard = DashboardCallback(settings.logging(), hardware)
-        callbacks: list[Callback] = [report, *([dashboard] if loggers.tensorboard else [])]
+        stopping = Stopping(patience) if patience else None
+        callbacks: list[Callback] = [stopping] if stopping else []  # before the dashboard, which draws the last epoch
+        callbacks += [report, *([dashboard] if loggers.tensorboard else [])]
         callbacks += [Snapshots(files, settings.trainer.snapshots), checkpoints]
         callbacks += [averaged] if averaged else []
-        stopping = EarlyStopping("val/accuracy", mode="max", patience=patience) if patience else None
-        callbacks += [stopping] if stopping else []
         trainer = build_trainer(settings.trainer, hardware, logger=loggers.all, callbacks=callbacks)
         if not trainer.is_global_zero:
             logging.getLogger("cnn_experiments").setLevel(logging.ERROR)  # the first process speaks for all
@@ -223,11 +226,12 @@ def fit(
                     trainer.callbacks.append(RunProgress(line))  # type: ignore[attr-defined]
                 with damage_explained(report, last):
                     trainer.fit(classifier, LightningData(data, settings.trainer), ckpt_path=last, weights_only=True)
-                if stopping and stopping.stopped_epoch:
+                if stopping and stopping.has_stopped:
                     log.info("stopped early: no better validation accuracy in %d validations", patience)
                 trainer.strategy.barrier()
                 use_best_weights(files, network)
-                evaluation = evaluate(hardware.place(network), data, "test", hardware, test_limit(settings), line)
+                own = hardware.of_process(trainer.strategy.root_device)
+                evaluation = evaluate(own.place(network), data, "test", own, test_limit(settings), line)
             if trainer.is_global_zero:
                 after_training = trainer.global_step + 1  # a step that a run resumed after its training discards
                 results = outcome(trainer, checkpoints, report, data, evaluation)
@@ -241,6 +245,17 @@ def fit(
                 loggers.complete()
                 files.record(**results)
     return settings
+
+
+def network_of_this_process(settings: Settings, given: nn.Module | None) -> nn.Module:
+    """The network to train: the given one, or that of the settings; in one of several processes, a copy.
+
+    What processes that are started here are given has its weights in memory that they share.
+    """
+    if given is None:
+        return settings.network()
+    are_several = torch.distributed.is_available() and torch.distributed.is_initialized()
+    return copy.deepcopy(given) if are_several else given
 
 
 def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:
@@ -310,9 +325,9 @@ def steps_done(last: Path) -> int:
 
 
 def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
-    """Load the weights of the best epoch if any was validated; otherwise keep those of the last."""
-    if files.best_checkpoint.exists():
-        read_checkpoint(files.best_checkpoint, "run").load_into(network, "run")
+    """Load the weights of the best epoch; of the last one if none was validated."""
+    best = files.best_checkpoint if files.best_checkpoint.exists() else files.last_checkpoint
+    read_checkpoint(best, "run").load_into(network, "run")
 
 
 def beginning(

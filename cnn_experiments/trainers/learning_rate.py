@@ -120,7 +120,7 @@ class RisingRate(Classifier):
         super().__init__(network, training, settings.seed, data.num_classes, soft_labels, clipping)
         self.losses: list[float] = []
 
-    def log_training(self) -> None:
+    def log_training(self, step: int) -> None:
         loss, right, images = self.means_of_recent()
         self.recent.clear()
         self.figures = {"train/loss": float(loss), "train/accuracy": float(right) / images}

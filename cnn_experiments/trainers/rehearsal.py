@@ -4,7 +4,7 @@ from bisect import bisect_left
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.testing import loss_of
@@ -48,6 +48,11 @@ def check_network(
             "classes. Nothing has been loaded or written"
         )
         raise
+    if not isinstance(scores, Tensor):
+        raise UserError(
+            f"model: in evaluation mode {name} gives a {type(scores).__name__}. It must give scores alone, "
+            f"{IMAGES}×{num_classes} for {IMAGES} images: images × classes"
+        )
     if scores.shape != (IMAGES, num_classes):
         raise UserError(
             f"model: for {IMAGES} images {name} gives scores of the shape {'×'.join(map(str, scores.shape))}, but the "

@@ -50,8 +50,8 @@ class SoftLabels:
             way = int(torch.randint(len(self.ways), ())) if len(self.ways) > 1 else 0
             images, labels = self.ways[way](images, labels)
         else:
-            labels = functional.one_hot(labels, self.num_classes).to(images.dtype)
-        return images, labels * (1 - self.smoothing) + self.smoothing / self.num_classes
+            labels = functional.one_hot(labels, self.num_classes)
+        return images, labels.to(images.dtype) * (1 - self.smoothing) + self.smoothing / self.num_classes
 
 
 def soft_labels_of(settings: TrainerSettings, num_classes: int) -> SoftLabels | None:

@@ -12,7 +12,7 @@ from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.plugins.io import TorchCheckpointIO
 
-from cnn_experiments.datamodules.base import ImageData
+from cnn_experiments.datamodules.base import ImageData, Part
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.runs.files import write_bytes
@@ -84,12 +84,14 @@ def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
     Raises:
         UserError: they do.
     """
-    if trainer.fast_dev_run or trainer.overfit_batches:  # type: ignore[attr-defined]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return
-    whole = len(data.loader("training"))
-    batches = number_of(whole, trainer.limit_train_batches, "trainer.limit_train_batches")
+    number_of(data, "test", trainer.limit_test_batches, "trainer.limit_test_batches")
+    if trainer.overfit_batches:  # type: ignore[attr-defined]
+        return
+    batches = number_of(data, "training", trainer.limit_train_batches, "trainer.limit_train_batches")
     if trainer.limit_val_batches:
-        number_of(len(data.loader("validation")), trainer.limit_val_batches, "trainer.limit_val_batches")
+        number_of(data, "validation", trainer.limit_val_batches, "trainer.limit_val_batches")
     every = trainer.val_check_interval
     if isinstance(every, int) and every > batches and trainer.check_val_every_n_epoch and trainer.limit_val_batches:
         raise UserError(
@@ -98,12 +100,15 @@ def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
         )
 
 
-def number_of(batches: int, limit: int | float, key: str) -> int:
-    """The number of batches under a limit: a number of them or a share.
+def number_of(data: ImageData, part: Part, limit: int | float, key: str) -> int:
+    """The number of batches of a part under a limit: a number of them or a share.
 
     Raises:
         UserError: none is left.
     """
+    batches = len(data.loader(part))
+    if not batches:
+        raise UserError(f"datamodule: there is no {part} image. Give it some")
     left = min(batches, limit) if isinstance(limit, int) else int(batches * limit)
     if not left:
         raise UserError(f"{key}={limit}: this is less than one batch of {batches}. Give a larger share, or a number")
