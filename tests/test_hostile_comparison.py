@@ -269,7 +269,7 @@ def two_columns_of_one_name(run: Path) -> None:
         (a_set, "the tag tag:yaml.org,2002:set"),
         (sexagesimal, "a number beyond"),
         (hexadecimal, "a number beyond"),
-        (deep_yaml, "more than 50 levels"),
+        (deep_yaml, "level"),
         (deep_json, "no JSON that a run writes"),
         (rather_deep_json, "more than 50 levels"),
         (large_json, "more than 16,777,216 bytes"),

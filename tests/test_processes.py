@@ -78,8 +78,8 @@ def test_two_processes_do_what_one_does(run_command, accepted_digits: Path, tmp_
     assert outcome.out.count("epoch 2/2") == 1
 
     theirs = weights(tmp_path / "two")
-    for name, value in weights(tmp_path / "one").items():
-        torch.testing.assert_close(theirs[name], value, rtol=0, atol=2e-6)
+    for name, value in weights(tmp_path / "one").items():  # sums of gradients are rounded in another order
+        torch.testing.assert_close(theirs[name], value, rtol=0, atol=1e-5)
     metrics = [json.loads((tmp_path / run / "metrics.json").read_text()) for run in ("one", "two")]
     assert metrics[0].keys() == metrics[1].keys()
     for name in ("steps", "epochs", "val/accuracy", "test/accuracy", "confusion"):

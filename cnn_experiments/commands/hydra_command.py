@@ -103,13 +103,13 @@ def command(
                 words = with_todays_names(sys.argv[1:])
                 if asks_for_help(words):
                     print_help(config_name, words)
-                    return
-                if announcement and is_first_process() and not ASKS.intersection(words):
-                    print(announcement, flush=True)
-                sys.argv[1:] = rewrite(words)
-                run_with_hydra()
-                if problem is not None:
-                    raise problem
+                else:
+                    if announcement and is_first_process() and not ASKS.intersection(words):
+                        print(announcement, flush=True)
+                    sys.argv[1:] = rewrite(words)
+                    run_with_hydra()
+                    if problem is not None:
+                        raise problem
                 sys.stdout.flush()
             except BaseException as error:
                 if isinstance(error, SystemExit) or not end(error, config_name, began):

@@ -325,9 +325,11 @@ def steps_done(last: Path) -> int:
 
 
 def use_best_weights(files: RunDirectory, network: nn.Module) -> None:
-    """Load the weights of the best epoch; of the last one if none was validated."""
-    best = files.best_checkpoint if files.best_checkpoint.exists() else files.last_checkpoint
-    read_checkpoint(best, "run").load_into(network, "run")
+    """Load the weights of the best epoch; of the last one if none was validated; none if there was no epoch."""
+    for checkpoint in (files.best_checkpoint, files.last_checkpoint):
+        if checkpoint.exists():
+            read_checkpoint(checkpoint, "run").load_into(network, "run")
+            return
 
 
 def beginning(
