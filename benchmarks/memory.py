@@ -24,7 +24,8 @@ import numpy as np
 import psutil
 
 NUMBERS, WANTED = (400, 25_000), 200  # photographs; MiB more with many than with few
-WORDS = ("experiment=alexnet_laptop", "trainer.max_epochs=1")
+# One epoch of the largest images that the preset grows to.
+WORDS = ("experiment=alexnet_laptop", "trainer.training_image_sizes=null", "trainer.max_epochs=1")
 ALIKE = ("datamodule.validation_size=100", "datamodule.test_size=100")
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import HealthCheck, given, seed, settings
+from hypothesis import HealthCheck, example, given, seed, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -101,6 +101,7 @@ QUIETLY: dict[str, Any] = {
 
 
 @seed(1998)
+@example(["datamodule.channels=2"])
 @settings(max_examples=4, **QUIETLY)
 @given(COMMANDS)
 def test_some_overrides(words: list[str]) -> None:

@@ -150,8 +150,8 @@ class DataSettings:
         """The data set.
 
         Raises:
-            UserError: it was given from Python, its constructor refused a value, or its classes are not those that the
-                config says.
+            UserError: it was given from Python, its constructor refused a value, or its classes or channels are not
+                those that the config says.
         """
         if self.data is None:
             raise UserError(
@@ -163,6 +163,11 @@ class DataSettings:
             raise UserError(
                 f"datamodule.num_classes={self.num_classes}: this data set has {len(data.class_names)} classes "
                 f"({', '.join(data.class_names)}). Leave the key out, or choose the classes"
+            )
+        if data.input_shape[0] != self.channels:
+            raise UserError(
+                f"datamodule.channels={self.channels}: the images of this data set have {data.input_shape[0]}. Leave "
+                "the key out"
             )
         return data
 

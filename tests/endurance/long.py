@@ -41,7 +41,7 @@ class Sample(NamedTuple):
 
 
 def watch(command: Command, progress: Callable[[], int]) -> list[Sample]:
-    """The states of a command's process until it ends, one for each step of its progress that is seen."""
+    """The states of a process until it ends: for each step of its progress, the least that it came down to."""
     samples: list[Sample] = []
     process = psutil.Process(command.pid)
     while command.poll() is None:
@@ -51,10 +51,13 @@ def watch(command: Command, progress: Callable[[], int]) -> list[Sample]:
             sample = Sample(done, memory, process.num_fds(), process.num_threads())
         except (psutil.NoSuchProcess, psutil.ZombieProcess, OSError, StopIteration):
             break
-        if not samples or samples[-1].progress != done:
+        if samples and samples[-1].progress == done:
+            samples[-1] = Sample(*map(min, samples[-1], sample))
+        else:
             samples.append(sample)
-            print(f"  {done}: {memory:.0f} MiB, {sample.files} files, {sample.threads} threads", flush=True)
         time.sleep(0.2)
+    for one in samples:
+        print(f"  {one.progress}: {one.memory:.0f} MiB, {one.files} files, {one.threads} threads", flush=True)
     return samples
 
 
