@@ -157,6 +157,22 @@ def record_end(files: RunDirectory, **how: str) -> None:
             files.record(**how)
 
 
+@contextmanager
+def modules_spared_by_the_garbage_collector() -> Iterator[None]:
+    """Look for garbage only among objects that are made from here on, and once among all of these at the end.
+
+    Python puts a full collection off until a quarter as many objects are new as there are in all. With the hundreds of
+    thousands that the imported modules hold, the pictures drawn after each epoch would fill 70 MiB before it came.
+    """
+    gc.freeze()
+    try:
+        yield
+    finally:
+        gc.collect()
+        gc.unfreeze()
+
+
+@modules_spared_by_the_garbage_collector()  # to the end, when nothing refers to the trainer any more
 def fit(
     settings: Settings,
     hardware: Hardware,
@@ -206,7 +222,7 @@ def fit(
             network, settings.training, settings.seed, data.num_classes, soft_labels, clipping, passes
         )
         classifier.save_hyperparameters({"config": dict(settings.config)}, logger=False)  # every checkpoint holds them
-        with loggers.closed_at_the_end(), stopped_children_continued(), modules_spared_by_the_garbage_collector():
+        with loggers.closed_at_the_end(), stopped_children_continued():
             if trainer.is_global_zero:
                 begun = beginning(settings, network, data, hardware, trainer.world_size)
                 begun |= loggers.begin(hyperparameters(settings))
@@ -284,21 +300,6 @@ def scale_first_weights(settings: TrainerSettings, network: nn.Module, data: Ima
     if settings.layer_sequential_init and last is None:
         number = initialise_layer_by_layer(network, first_batch(data, settings))
         log.info("the weights of %d layers were scaled on the first batch", number)
-
-
-@contextmanager
-def modules_spared_by_the_garbage_collector() -> Iterator[None]:
-    """Look for garbage only among objects that are made from here on, and once among all of these at the end.
-
-    Python puts a full collection off until a quarter as many objects are new as there are in all. With the hundreds of
-    thousands that the imported modules hold, the pictures drawn after each epoch would fill 70 MiB before it came.
-    """
-    gc.freeze()
-    try:
-        yield
-    finally:
-        gc.collect()
-        gc.unfreeze()
 
 
 @contextmanager
