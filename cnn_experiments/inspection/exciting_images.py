@@ -144,7 +144,7 @@ def write_exciting_images(file: Path, found: Exciting, made_of: str) -> None:
         for name, kind in MEMBERS.items()
     }
     content = io.BytesIO()
-    np.savez_compressed(content, allow_pickle=False, described=np.frombuffer(described, np.uint8), **arrays)
+    np.savez_compressed(content, described=np.frombuffer(described, np.uint8), **arrays)
     files.write_bytes(file, content.getvalue())
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from cnn_experiments.inspection.layer_outputs import first_tensor
@@ -228,7 +229,8 @@ def without_fused_layers() -> Iterator[None]:
     torch.backends.mkldnn.enabled = False  # type: ignore[assignment]
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        yield
+        with sdpa_kernel(SDPBackend.MATH):
+            yield
     finally:
         torch.backends.mkldnn.enabled = lstm
         torch.backends.mha.set_fastpath_enabled(attention)
