@@ -139,7 +139,7 @@ def write_exciting_images(file: Path, found: Exciting, made_of: str) -> None:
     """
     layers = {name: list(of_layer.shape) for name, of_layer in found.items()}
     described = json.dumps({"made_of": made_of, "layers": layers}).encode()
-    arrays = {
+    arrays: dict[str, Any] = {
         name: np.concatenate([getattr(of_layer, name) for of_layer in found.values()]).astype(kind)
         for name, kind in MEMBERS.items()
     }
