@@ -19,7 +19,7 @@ test: .venv/ready           ## style, types and all tests but the long ones
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy -n 2
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pytest -n 2 -m "not slow" $(if $(COVERAGE),--cov --cov-report=)
+	$(BIN)/pytest -n 2 --dist worksteal -m "not slow" $(if $(COVERAGE),--cov --cov-report=)
 	$(if $(COVERAGE),$(BIN)/python tests/coverage_limits.py)
 
 test-all: test              ## the long tests too, every Python on this machine, the newest and oldest libraries (hours)

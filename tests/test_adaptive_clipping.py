@@ -75,6 +75,7 @@ def test_the_last_layer(network: nn.Module, shape: tuple[int, int, int], last: s
     assert last_layer(network, shape) == last
 
 
+@pytest.mark.slow
 def test_a_run_is_clipped_learns_and_resumes(
     run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -151,6 +151,7 @@ class TestWithoutAGPU:
         monkeypatch.setattr(torch.cuda, "make_graphed_callables", lambda forward: None)
         assert cuda_graphs.other_threads_may_go_on() == {}
 
+    @pytest.mark.slow
     def test_on_a_cpu_nothing_changes(self, run_command: Callable, digits: Path, tmp_path: Path) -> None:
         words = (*QUICK_LENET, "trainer.max_epochs=1")
         for name in ("false", "true"):

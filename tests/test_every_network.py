@@ -174,6 +174,7 @@ def test_where_it_looks(built_network: Callable, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", quickest_first())
+@pytest.mark.slow
 def test_it_exports(built_network: Callable, name: str, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     built = built_network(name)

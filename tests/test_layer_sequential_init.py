@@ -52,6 +52,7 @@ def test_images_that_do_not_vary() -> None:
         initialise_layer_by_layer(nn.Sequential(nn.Flatten(), nn.Linear(4, 1)), torch.zeros(3, 1, 2, 2))
 
 
+@pytest.mark.slow
 def test_a_run_begins_with_them_learns_and_resumes(
     run_command: Callable, digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

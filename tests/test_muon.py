@@ -62,6 +62,7 @@ def test_all_parameters_are_moved_whatever_their_layout() -> None:
         assert parameter.allclose(in_other_layout, atol=1e-5), name
 
 
+@pytest.mark.slow
 def test_a_run_learns_and_resumes(
     run_command: Callable, photographs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

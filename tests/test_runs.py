@@ -328,7 +328,7 @@ def test_lightnings_own_keys(run_command, digits: Path, tmp_path: Path, setting:
     ("precision", "dtype"),
     [
         ("64-true", torch.float64),
-        ("bf16-true", torch.bfloat16),
+        pytest.param("bf16-true", torch.bfloat16, marks=pytest.mark.slow),
         pytest.param("16-true", torch.float16, marks=pytest.mark.slow),
     ],
 )
