@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from cnn_experiments.errors import UserError
 from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.finished import FinishedRun
@@ -98,6 +99,23 @@ def _by_test_accuracy(claim: Claim, arms: dict[str, Configuration]) -> Finding:
     if claim.margin:
         return Finding(claim, _within(claim.margin, differences), differences, arms)
     return Finding(claim, _outcome([one.value for one in differences], certain), differences, arms)
+
+
+def only_configuration(runs: Sequence[Path], folder: Path) -> Configuration:
+    """The configuration of runs that differ in their seeds alone.
+
+    Args:
+        runs: their folders, or one that holds them all.
+        folder: what to name if they differ in more.
+
+    Raises:
+        UserError: they do.
+    """
+    configurations = compare(runs).configurations
+    if len(configurations) != 1:
+        labels = ", ".join(one.label for one in configurations)
+        raise UserError(f"{folder}: the runs differ in more than their seed: {labels}")
+    return configurations[0]
 
 
 def verdicts_of(claim: Claim, arms: Mapping[str, Configuration]) -> tuple[dict[str, Verdict], str]:

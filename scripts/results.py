@@ -18,11 +18,11 @@ from pathlib import Path
 import yaml
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.formats import figure, in_units
 from cnn_experiments.runs.page_data import costs_of
 from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
+from scripts.findings import only_configuration
 from scripts.pages import SUFFIXES, Figures, Language, fill, machine_of, table
 from scripts.study import run_claims
 
@@ -69,11 +69,7 @@ class Row:
         of_seeds = self.sweep.completed(ARM, root)  # one of each, though a seed that was alone first is there twice
         if not of_seeds:
             return None
-        configurations = compare(list(of_seeds.values())).configurations
-        if len(configurations) != 1:
-            labels = ", ".join(one.label for one in configurations)
-            raise UserError(f"{self.sweep.folder(ARM, root)}: the runs differ in more than their seed: {labels}")
-        return configurations[0]
+        return only_configuration(list(of_seeds.values()), self.sweep.folder(ARM, root))
 
     def cells(self, found: Configuration | None, language: Language) -> list[str]:
         """Its cells in a language.

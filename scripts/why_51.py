@@ -26,12 +26,11 @@ from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.evaluation.run import Run, open_run
 from cnn_experiments.inspection.layer_outputs import units_out_of_use
 from cnn_experiments.inspection.layer_table import layer_table
-from cnn_experiments.runs.comparison import compare
 from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.verdicts import Verdict
 from cnn_experiments.settings.schema import Settings
 from scripts.claims import ROOT, STUDIES, Claim, read_claims
-from scripts.findings import verdicts_of
+from scripts.findings import only_configuration, verdicts_of
 from scripts.pages import SUFFIXES, Figures, Language, fill, table
 from scripts.signals import (
     INITS,
@@ -166,14 +165,8 @@ def judged(claim: Claim, root: Path) -> tuple[dict[str, Configuration], dict[str
     Raises:
         UserError: the arms cannot be compared, or the runs of one differ in more than their seed.
     """
-    found = {arm: compare(claim.folder(arm, root)).configurations for arm in claim.arms}
-    for arm, configurations in found.items():
-        if len(configurations) != 1:
-            raise UserError(
-                f"{claim.folder(arm, root)}: the runs differ in more than their seed: "
-                f"{', '.join(one.label for one in configurations)}"
-            )
-    arms = {arm: configuration for arm, (configuration,) in found.items()}
+    folders = {arm: claim.folder(arm, root) for arm in claim.arms}
+    arms = {arm: only_configuration([folder], folder) for arm, folder in folders.items()}
     verdicts, why = verdicts_of(claim, arms)
     if why:
         raise UserError(f"{root / claim.name}: {why}")
@@ -261,7 +254,8 @@ def size_of_the_articles(claim: Claim, root: Path, multiply_adds: int) -> Figure
         root: the folder of the study.
         multiply_adds: of the article's network, for one image.
     """
-    (configuration,) = compare(claim.folder(claim.better, root)).configurations
+    folder = claim.folder(claim.better, root)
+    configuration = only_configuration([folder], folder)
     metrics = configuration.runs[0].metrics
     seconds = configuration.mean("train_seconds") or 0.0
     passes = configuration.settings["datamodule.limit"] * configuration.settings["trainer.max_epochs"]
