@@ -35,13 +35,16 @@ def test_a_second_process_is_refused_until_the_first_is_done(tmp_path: Path) -> 
 
 
 HOLDER = """
-import multiprocessing, sys, time
+import multiprocessing, os, sys, time
 from pathlib import Path
 from cnn_experiments.runs.claim import locked
+
+def load_images():  # as its worker processes do; the line says that it has begun, and so has let go of the lock
+    print(os.getpid(), flush=True)
+    time.sleep(60)
+
 with locked(Path(sys.argv[1])):
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))  # as those that load images
-    child.start()
-    print(child.pid, flush=True)
+    multiprocessing.get_context("fork").Process(target=load_images).start()
     time.sleep(60)
 """
 
