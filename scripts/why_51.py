@@ -259,7 +259,7 @@ def size_of_the_articles(claim: Claim, root: Path, multiply_adds: int) -> Figure
     metrics = configuration.runs[0].metrics
     seconds = configuration.mean("train_seconds") or 0.0
     passes = configuration.settings["datamodule.limit"] * configuration.settings["trainer.max_epochs"]
-    hours = seconds * (ARTICLES_PASSES / passes) * (multiply_adds / metrics["multiply_adds"]) / 3600
+    times = (ARTICLES_PASSES / passes) * (multiply_adds / metrics["multiply_adds"])
     return {
         "passes": f"{passes:,.0f}",
         "articles_passes": f"{ARTICLES_PASSES:,}",
@@ -267,7 +267,8 @@ def size_of_the_articles(claim: Claim, root: Path, multiply_adds: int) -> Figure
         "articles_multiply_adds": f"{multiply_adds:,}",
         "ratio": short(multiply_adds / metrics["multiply_adds"]),
         "seconds": short(seconds),
-        "hours": short(hours),
+        "times": f"{times:,.0f}",
+        "hours": short(seconds * times / 3600),
         "device": str(metrics.get("processor") or metrics.get("device")),
         "torch": str(metrics["versions"]["torch"]),
     }
