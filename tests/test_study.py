@@ -240,7 +240,7 @@ class TestPages:
         english, korean = (file.read_text(encoding="utf-8") for file in files)
         assert "| Hand and others 2020 | `model.c3=partial` |" in english
         assert "| **helps** | `make recipes RECIPES=table` |" in english
-        assert "**1 settings**: 1 help, 0 harm" in english
+        assert "**1 settings**, by verdict: helps 1, harms 0" in english
         assert "| Hand 등 2020 | `model.c3=partial` |" in korean
         assert "| **도움이 됨** |" in korean
 
