@@ -10,6 +10,7 @@ from scripts.claims import STUDIES
 
 Language = Literal["en", "ko"]
 SUFFIXES: dict[Language, str] = {"en": ".md", "ko": ".ko.md"}  # of the pages' files
+PERCENT: dict[Language, str] = {"en": " %", "ko": "%"}  # after a number
 
 Figures = dict[str, str]
 
@@ -42,8 +43,9 @@ def fill(
     files = []
     for language, suffix in SUFFIXES.items():
         text = Page((templates / f"{name}{suffix}").read_text(encoding="utf-8"))
+        here = {figure: value.replace(" %", PERCENT[language]) for figure, value in figures.items()}
         files.append(folder / f"{name}{suffix}")
-        files[-1].write_text(text.substitute(figures | words.get(language, {})), encoding="utf-8")
+        files[-1].write_text(text.substitute(here | words.get(language, {})), encoding="utf-8")
     return files
 
 

@@ -14,9 +14,9 @@ def test_figures_and_words_are_filled_in(tmp_path: Path) -> None:
         (tmp_path / f"page{suffix}").write_text("$x$ is @{x.y}: @{verdict}", encoding="utf-8")
     (tmp_path / "docs").mkdir()
     words = {"en": {"verdict": "better"}, "ko": {"verdict": "더 좋음"}}
-    english, korean = fill("page", {"x.y": "1"}, words, tmp_path / "docs", tmp_path)
-    assert english.read_text(encoding="utf-8") == "$x$ is 1: better"
-    assert korean.read_text(encoding="utf-8") == "$x$ is 1: 더 좋음"
+    english, korean = fill("page", {"x.y": "1 %"}, words, tmp_path / "docs", tmp_path)
+    assert english.read_text(encoding="utf-8") == "$x$ is 1 %: better"
+    assert korean.read_text(encoding="utf-8") == "$x$ is 1%: 더 좋음"
 
 
 def test_a_figure_that_there_is_none_of_is_refused(tmp_path: Path) -> None:

@@ -103,6 +103,14 @@ def test_a_directory_of_another_run_is_refused(run_command, digits: Path, tmp_pa
     assert (tmp_path / "run" / "metrics.json").read_text() == before
 
 
+def test_a_job_that_is_refused_its_directory_counts_as_failed(run_command, digits: Path, tmp_path: Path) -> None:
+    words = ["-m", *SETTINGS, "trainer.max_epochs=1", "seed=1", "hydra.sweep.dir=sweep"]
+    assert run_command("train", *words, "hydra.sweep.subdir=one").status == 0
+    outcome = run_command("train", *words, "hydra.sweep.subdir=one", "model.dropout=0.5")
+    assert outcome.status == 1
+    assert "another run is there already (model.dropout is 0.0 there, not 0.5)" in outcome.out
+
+
 @pytest.mark.parametrize(("launcher", "seeds"), [("local_parallel", [1, 2]), ("slurm_local", [2])])
 @pytest.mark.slow
 def test_jobs_side_by_side(

@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
-from hydra.core.utils import JobReturn
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -114,7 +114,7 @@ class Sweep(Callback):
     will take at the mean of those that were completed. Jobs in other processes each have a copy of this object as it
     was when the sweep began.
 
-    The process exits with status 1 if a run did not complete.
+    The process exits with status 1 if a run did not complete, or was refused a folder in which another one had.
     """
 
     def __init__(self) -> None:
@@ -124,6 +124,7 @@ class Sweep(Callback):
         self.seconds: list[float] = []  # of each job that was completed here
         self._since = 0.0
         self._is_new = True
+        self._refused = False  # a job that this process ran
 
     def on_multirun_start(self, config: DictConfig, **settings: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -153,6 +154,8 @@ class Sweep(Callback):
         self._since, self._is_new = time.monotonic(), not is_complete(Path(config.hydra.runtime.output_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **settings: Any) -> None:
+        if is_first_process() and job_return.status == JobStatus.COMPLETED:
+            self._refused |= job_return.return_value is None
         self.to_do -= self._is_new
         if self._is_new and is_complete(Path(config.hydra.runtime.output_dir)):
             self.seconds.append(time.monotonic() - self._since)
@@ -168,7 +171,7 @@ class Sweep(Callback):
             print(f"see the curves: tensorboard --logdir {shlex.quote(shown(folder_of_jobs(folder)))}")
         for file in write_comparison(comparison, folder):
             print(f"written: {file}")
-        if comparison.others:
+        if comparison.others or self._refused:
             sys.exit(1)
 
 
