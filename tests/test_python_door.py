@@ -278,6 +278,45 @@ def test_ones_own_network_and_data(folder: Path) -> None:
         cnn.open_run(run.directory, network=Tiny(3)).network()
 
 
+class Remembering(Tiny):
+    """Remembers whether its normalisation was in training mode when the network was trained."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.modes: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.modes.append(self.features[1].training)
+        return super().forward(images)
+
+
+def test_ones_own_network_is_trained_again(folder: Path) -> None:
+    network, data = Remembering(2), Halves()
+    first = cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=network, data=data)
+    assert first.test()["test/loss"] == first.metrics["test/loss"]
+    network.modes.clear()
+    second = cnn.train("trainer.max_epochs=1", "trainer.gpus=0", "seed=1", network=network, data=data)
+    assert len(network.modes) >= 6  # as many batches as there are: nothing of it was left in evaluation mode
+    assert all(network.modes)
+    assert first.metrics["test/loss"] != second.metrics["test/loss"]
+    for run in (first, second, first):  # each has weights of its own
+        assert run.test()["test/loss"] == run.metrics["test/loss"]
+
+    network.train().features[1].eval()  # a normalisation that is to stay as it is
+    network.modes.clear()
+    cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=network, data=data)
+    assert not any(network.modes)
+
+
+def test_a_test_leaves_the_network_as_it_was(folder: Path) -> None:
+    run = cnn.train(*QUICK, "trainer.max_epochs=1", "trainer.precision=64-true")
+    images = torch.zeros(2, 1, 32, 32)
+    before = run.network()(images)
+    assert run.test()["test/accuracy"] == run.metrics["test/accuracy"]
+    assert torch.equal(run.network()(images), before)
+
+
 def test_ones_own_network_on_our_data_and_ours_on_ones_own(folder: Path) -> None:
     words = [word for word in QUICK if "epochs" not in word]
     run = cnn.train(*words, "trainer.max_epochs=2", "model.optimizer.lr=0.01", network=Tiny(10))
