@@ -796,6 +796,12 @@ def test_a_network_that_cannot_be_followed_can_be_looked_at(tmp_path: Path) -> N
         page.ask("look", image={"test": 0})
 
 
+def test_layers_that_output_neither_maps_nor_units_are_left_out() -> None:
+    page = Page(Subject("mine", explored.PoolsTwice(), (1, 32, 32), list("0123456789"), None, None, "None."))
+    (run,) = page.ask("runs")["runs"]
+    assert [layer["name"] for layer in run["layers"]] == ["input", "conv1", "conv2", "pool", "output"]
+
+
 @pytest.mark.slow
 def test_epoch_0_is_what_the_training_began_with(digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
