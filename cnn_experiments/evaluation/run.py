@@ -1,6 +1,7 @@
 """A run, opened: its figures, its trained network, its data, and its predictions for other images."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from html import escape
@@ -260,7 +261,8 @@ class Run:
 
 
 def _figure(value: Any, form: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # what was received may be anything
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or ("d" in form and not math.isfinite(value)):  # what was received may be anything
         return "" if value is None else str(value)
     return format(value if "d" not in form else int(value), form)
 
