@@ -326,6 +326,29 @@ def test_ones_own_network_on_our_data_and_ours_on_ones_own(folder: Path) -> None
     assert run.network().output.out_features == 2
 
 
+IMAGES, LABELS = torch.zeros(4, 1, 32, 32), torch.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES.numpy(), LABELS.numpy(), "gives batches of ndarray and ndarray. Give tensors"),
+        (IMAGES, LABELS[:3], r"gives images \(4, 1, 32, 32\) and labels \(3,\)"),
+        (IMAGES, LABELS[:, None], r"gives images \(4, 1, 32, 32\) and labels \(4, 1\)"),
+        (IMAGES[:, :, :28], LABELS, r"gives images of several shapes, \(1, 28, 32\) and \(1, 32, 32\)"),
+        (IMAGES[:0], LABELS[:0], "gives a batch without images"),
+    ],
+)
+def test_a_later_batch_of_ones_own_data_is_wrong(folder: Path, images: Tensor, labels: Tensor, message: str) -> None:
+    class Data:
+        def batches(self, part: str) -> list[tuple[Tensor, Tensor]]:
+            return [(IMAGES, LABELS), (images, labels) if part == "test" else (IMAGES, LABELS)]
+
+    with pytest.raises(cnn.UserError, match=rf"data: Data.batches\('test'\) {message}"):
+        cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=Tiny(2), data=Data())
+    assert not list(folder.rglob("metrics.json"))
+
+
 @pytest.mark.parametrize(
     ("words", "given", "message"),
     [
