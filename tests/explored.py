@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from cnn_experiments.evaluation.exploring import subject_of
 from cnn_experiments.evaluation.randomness import untrained_network
@@ -75,3 +75,16 @@ def blank_page(width: int, height: int) -> bytes:
     content = io.BytesIO()
     Image.new("1", (width, height)).save(content, "PNG")
     return content.getvalue()
+
+
+class PoolsTwice(nn.Module):
+    """A network of one's own that uses its pool twice, and flattens maps in between."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv1, self.pool, self.conv2 = nn.Conv2d(1, 3, 5), nn.MaxPool2d(2), nn.Conv2d(3, 5, 5)
+        self.places, self.mean, self.output = nn.Flatten(2), nn.AdaptiveAvgPool1d(1), nn.Linear(5, 10)
+
+    def forward(self, images: Tensor) -> Tensor:
+        maps = self.pool(self.conv2(self.pool(self.conv1(images))))
+        return self.output(self.mean(self.places(maps)).flatten(1))

@@ -15,10 +15,12 @@ from cnn_experiments.inspection.ablation import (
     switched_off,
 )
 from cnn_experiments.inspection.graph import Graph
+from cnn_experiments.inspection.layer_outputs import layer_outputs
 from cnn_experiments.models.alexnet import AlexNet
 from cnn_experiments.models.article import ArticleAlexNet, ArticleGoogLeNet
 from cnn_experiments.models.googlenet import GoogLeNet
 from cnn_experiments.models.lenet5 import LeNet5
+from tests.explored import PoolsTwice
 
 
 def image_for(network: nn.Module, side: int, number: int = 1) -> Tensor:
@@ -42,6 +44,14 @@ def by_hand(network: LeNet5, images: Tensor, layer: str, maps: list[int], values
                 outputs = outputs.clone()
                 outputs[:, maps] = values[maps].view(-1, *[1] * (outputs.dim() - 2)).expand_as(outputs[:, maps])
     return outputs.softmax(1)
+
+
+def test_the_means_of_a_layer_that_is_used_twice() -> None:
+    torch.manual_seed(0)
+    network, images = PoolsTwice(), torch.randn(10, 1, 32, 32)
+    means = means_of_maps(network, images.split(4))
+    *_, last = ((name, output) for name, _, output in layer_outputs(network, images) if name == "pool")
+    torch.testing.assert_close(means["pool"], last[1].mean((0, 2, 3)))
 
 
 @pytest.mark.parametrize(

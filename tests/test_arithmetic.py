@@ -285,6 +285,17 @@ def test_padding_never_wins() -> None:
     assert max(step.winner) < 35
 
 
+@pytest.mark.parametrize("pool", [nn.AvgPool2d(3), nn.AvgPool2d(3, count_include_pad=False), nn.MaxPool2d(3)])
+def test_zeros_that_a_layer_below_padded_with_count(pool: nn.Module) -> None:
+    network = nn.Sequential(nn.ZeroPad2d(1), pool, nn.Flatten(), nn.Linear(4, 2))
+    image = -1 - torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(1))
+    arithmetic = Arithmetic(Graph(network, (1, 4, 4)), image)
+    for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
+        (step,) = arithmetic.explain("1", 0, row, column).steps
+        of_step = of_maximum(step) if isinstance(step, kinds.MaxPooling) else of_average(step)
+        assert math.fsum(of_step) == pytest.approx(step.result, rel=1e-6)
+
+
 def test_a_branch_of_an_inception_module() -> None:
     steps = explained("googlenet", "inception3a", 64 + 128 + 3, 2, 1).steps
     assert [step.kind for step in steps] == ["convolution", "activation", "unchanged"]

@@ -89,6 +89,14 @@ def test_sizes_are_points_whose_area_grows_with_their_number(drawn: list[Any], t
     assert (axes.get_xlim()[0], axes.get_ylim()[0]) == (0, 0)
 
 
+def test_sizes_of_every_class_are_drawn(drawn: list[Any], tmp_path: Path) -> None:
+    entries = [Entry(f"{number}.jpg", f"class {number:02}", 50, 40) for number in range(20)]
+    drawings.draw_sizes(entries, 32, tmp_path / "sizes.png")
+    (axes,) = drawn[0].axes
+    looks = [(*one.get_facecolor()[0], one.get_paths()[0].vertices.tobytes()) for one in axes.collections]
+    assert len(set(looks)) == len(looks) == 20
+
+
 def test_files_that_are_set_aside_have_a_picture_or_a_cross(drawn: list[Any], tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "0.png"), np.zeros((450, 700, 3), np.uint8))
     (tmp_path / "1.png").write_bytes(b"no image")

@@ -24,6 +24,7 @@ from cnn_experiments.inspection.exciting_images import (
 from cnn_experiments.inspection.layer_outputs import layer_outputs, named_layers
 from cnn_experiments.models.googlenet import GoogLeNet
 from cnn_experiments.models.lenet5 import LeNet5
+from tests.explored import PoolsTwice
 
 
 def images_for(number: int, side: int = 32, channels: int = 1) -> Tensor:
@@ -59,6 +60,15 @@ def check_against_all_outputs(network: nn.Module, images: Tensor, found: Excitin
             torch.testing.assert_close(at_places, torch.from_numpy(values[:kept]), rtol=1e-4, atol=1e-4)
         assert (of_layer.images[:, kept:] == -1).all()
         assert np.isneginf(of_layer.values[:, kept:]).all()
+
+
+def test_a_layer_that_is_used_twice() -> None:
+    network, images = PoolsTwice(), images_for(10)
+    *_, last = most_exciting_images(network, images.split(4), 10)
+    outputs = {name: output for name, _, output in layer_outputs(network, images, layers=named_layers(network))}
+    assert last.found["pool"].shape == (5, 5, 5)
+    expected = outputs["pool"].amax((2, 3)).T.sort(1, descending=True).values[:, :9]
+    torch.testing.assert_close(torch.from_numpy(last.found["pool"].values), expected)
 
 
 @pytest.mark.parametrize(("count", "number"), [(30, 9), (4, 9), (12, 1)])

@@ -1,6 +1,7 @@
 """What the page is answered: the same as the library computes, for each of the three networks."""
 
 import base64
+import math
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -794,6 +795,26 @@ def test_a_network_that_cannot_be_followed_can_be_looked_at(tmp_path: Path) -> N
         page.ask("fields", layer="head")
     with pytest.raises(UserError, match="The data are gone"):
         page.ask("look", image={"test": 0})
+
+
+def test_layers_that_output_neither_maps_nor_units_are_left_out() -> None:
+    page = Page(Subject("mine", explored.PoolsTwice(), (1, 32, 32), list("0123456789"), None, None, "None."))
+    (run,) = page.ask("runs")["runs"]
+    assert [layer["name"] for layer in run["layers"]] == ["input", "conv1", "conv2", "pool", "output"]
+
+
+def test_a_history_that_no_run_writes() -> None:
+    rows = [{"epoch": math.inf, "val/accuracy": 0.9}, {"epoch": 2, "val/accuracy": math.nan}, {"epoch": 3}]
+    subject = Subject("mine", Tiny(2), (1, 32, 32), ["a", "b"], history=rows)
+    (run,) = Page(subject).ask("runs")["runs"]
+    assert run["best_epoch"] is None
+    subject.history = [
+        *rows,
+        {"epoch": 4, "val/accuracy": 0.5, "train/loss": math.nan},
+        {"epoch": 5, "val/accuracy": 0.5},
+    ]
+    (run,) = Page(subject).ask("runs")["runs"]
+    assert run["best_epoch"] == 4
 
 
 @pytest.mark.slow

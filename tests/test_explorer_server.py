@@ -782,6 +782,9 @@ def test_from_python(digits: Path, tmp_path: Path, settings: Callable[..., Setti
         found = with_tab(started, lambda page: page.ask("runs"))
         assert len(found["answer"]["runs"]) == 2
         assert found["answer"]["differences"] == []
+        run.network().double()  # as during a test in double precision
+        found = with_tab(started, lambda page: page.ask("look", image=DRAWING))
+        assert "answer" in found
     assert started._ended.is_set()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import re
 import resource
+import struct
 import subprocess
 import sys
 import time
@@ -468,7 +469,19 @@ class Harm:
         return os.system, ("touch harm",)
 
 
+def with_header(header: str) -> bytes:
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(header)) + header.encode() + bytes(8)
+
+
 GOOD = as_npy(np.arange(1000) % 10)
+HEADERS = (
+    "{[]: 1}",
+    "{'descr': (",
+    "{'descr': (), 'fortran_order': False, 'shape': (1,)}",
+    "{'descr': '<i8', 'fortran_order': False, 'shape': (True,)}",
+    "{'descr': '<i8', 1: 2}",
+    "-" * 9000,
+)
 HOSTILE_PREDICTIONS = {
     "nothing": lambda run: (run / "test_predictions.npz").write_bytes(b""),
     "no archive": lambda run: (run / "test_predictions.npz").write_bytes(b"PK" * 100),
@@ -484,6 +497,10 @@ HOSTILE_PREDICTIONS = {
     "other predictions": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(1000, int))),
     "bomb": lambda run: packed(run, labels=GOOD, predictions=as_npy(np.zeros(2**26, np.int8))),
     "lies": lambda run: packed(run, labels=GOOD, predictions=GOOD.replace(b"(1000,)", b"(9**9,)")),
+    **{
+        f"header {header[:40]}": lambda run, header=header: packed(run, labels=GOOD, predictions=with_header(header))
+        for header in HEADERS
+    },
     "lzma": lambda run: packed(run, zipfile.ZIP_LZMA, labels=GOOD, predictions=GOOD),
     "pipe": lambda run: ((run / "test_predictions.npz").unlink(), os.mkfifo(run / "test_predictions.npz")),
     "device": lambda run: (

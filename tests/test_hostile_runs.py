@@ -158,6 +158,14 @@ def interrupt(run: RunDirectory) -> None:
         run.metrics_file.write_text(json.dumps({**metrics, "status": "interrupted"}))
 
 
+@pytest.mark.parametrize(
+    "figures", [{}, {"parameters": float("inf"), "steps": float("nan")}, {"val/accuracy": {"a": 1}, "parameters": "x"}]
+)
+def test_a_complete_run_with_other_figures(run_command: Callable, run: RunDirectory, figures: dict) -> None:
+    run.metrics_file.write_text(json.dumps({"status": "completed", **figures}))
+    used(run_command, "train", ["resume=run"], str(figures))
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_many_changed_run_folders(run_command: Callable, run: RunDirectory, tmp_path: Path) -> None:

@@ -148,6 +148,21 @@ def test_a_network_of_ones_own() -> None:
     assert found["dense"].weight_gradient > 0
 
 
+class WithItsOwnLoss(Ordinary):
+    """A network whose loss is a hundred times cross-entropy."""
+
+    def loss(self, output: Tensor, labels: Tensor) -> Tensor:
+        return 100 * nn.functional.cross_entropy(output, labels)
+
+
+def test_gradients_are_those_of_its_own_loss() -> None:
+    of_both = []
+    for kind in (Ordinary, WithItsOwnLoss):
+        torch.manual_seed(0)
+        of_both.append(of_layers(layer_statistics(kind(), *batch((1, 8, 8)))))
+    assert of_both[1]["dense"].gradient == pytest.approx(100 * of_both[0]["dense"].gradient)
+
+
 def test_what_is_no_number_is_in_no_bin() -> None:
     network = Ordinary()
     images, labels = batch((1, 8, 8))

@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -116,6 +117,15 @@ def test_predictions_of_files_with_odd_names(run_command: Callable, run: str, im
     outcome = run_command("predict", f"run={tmp_path / 'run'}", "images==cmd.png", f"hydra.run.dir={tmp_path / 'out'}")
     assert outcome.status == 0, outcome.error
     assert "\n'=cmd.png," in (tmp_path / "out" / "predictions.csv").read_text()
+
+
+def test_saliency_in_another_precision(run_command: Callable, run: str, tmp_path: Path) -> None:
+    Image.new("L", (28, 28)).save(tmp_path / "black.png")
+    config = tmp_path / "run" / "config.yaml"
+    config.write_text(re.sub("precision: .*", "precision: 64-true", config.read_text()))
+    outcome = run_command("predict", run, "images=black.png", "saliency=true", "hydra.run.dir=out")
+    assert outcome.status == 0, outcome.error
+    assert (tmp_path / "out" / "saliency" / "black.png.png").is_file()
 
 
 def test_nothing_is_written_through_a_link(run_command: Callable, run: str, images: Path, tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_lines_are_kept_where_asked() -> None:
     ("number", "text"),
     [
         *((None, ""), (0, "0"), (999.4, "999"), (1000, "1 k"), (1234, "1.23 k"), (1e6, "1 M"), (1.58e9, "1.58 G")),
-        *((1.25e13, "12.5 T"), (2.04e15, "2.04 P")),
+        *((1.25e13, "12.5 T"), (2.04e15, "2.04 P"), (999.6, "1 k"), (999_499, "999 k"), (999_500, "1 M")),
     ],
 )
 def test_large_numbers(number: float | None, text: str) -> None:

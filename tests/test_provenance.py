@@ -72,6 +72,12 @@ def test_commit(checkout: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert commit_of(checkout)["commit"] == commit
 
 
+def test_names_of_files_in_any_spelling(checkout: Path) -> None:
+    git(checkout, "config", "core.quotePath", "false")
+    (checkout / os.fsdecode(b"caf\xe9.py")).touch()
+    assert commit_of(checkout) == {"commit": git(checkout, "rev-parse", "HEAD"), "clean": False}
+
+
 def test_a_folder_in_a_checkout_is_none(checkout: Path) -> None:
     inside = checkout / "venv" / "site-packages"
     inside.mkdir(parents=True)

@@ -278,6 +278,45 @@ def test_ones_own_network_and_data(folder: Path) -> None:
         cnn.open_run(run.directory, network=Tiny(3)).network()
 
 
+class Remembering(Tiny):
+    """Remembers whether its normalisation was in training mode when the network was trained."""
+
+    def __init__(self, classes: int) -> None:
+        super().__init__(classes)
+        self.modes: list[bool] = []
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.modes.append(self.features[1].training)
+        return super().forward(images)
+
+
+def test_ones_own_network_is_trained_again(folder: Path) -> None:
+    network, data = Remembering(2), Halves()
+    first = cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=network, data=data)
+    assert first.test()["test/loss"] == first.metrics["test/loss"]
+    network.modes.clear()
+    second = cnn.train("trainer.max_epochs=1", "trainer.gpus=0", "seed=1", network=network, data=data)
+    assert len(network.modes) >= 6  # as many batches as there are: nothing of it was left in evaluation mode
+    assert all(network.modes)
+    assert first.metrics["test/loss"] != second.metrics["test/loss"]
+    for run in (first, second, first):  # each has weights of its own
+        assert run.test()["test/loss"] == run.metrics["test/loss"]
+
+    network.train().features[1].eval()  # a normalisation that is to stay as it is
+    network.modes.clear()
+    cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=network, data=data)
+    assert not any(network.modes)
+
+
+def test_a_test_leaves_the_network_as_it_was(folder: Path) -> None:
+    run = cnn.train(*QUICK, "trainer.max_epochs=1", "trainer.precision=64-true")
+    images = torch.zeros(2, 1, 32, 32)
+    before = run.network()(images)
+    assert run.test()["test/accuracy"] == run.metrics["test/accuracy"]
+    assert torch.equal(run.network()(images), before)
+
+
 def test_ones_own_network_on_our_data_and_ours_on_ones_own(folder: Path) -> None:
     words = [word for word in QUICK if "epochs" not in word]
     run = cnn.train(*words, "trainer.max_epochs=2", "model.optimizer.lr=0.01", network=Tiny(10))
@@ -285,6 +324,29 @@ def test_ones_own_network_on_our_data_and_ours_on_ones_own(folder: Path) -> None
     assert run.settings.datamodule.name == "mnist"
     run = cnn.train("model.output=linear", "model.loss=cross_entropy", "trainer.max_epochs=1", data=Halves())
     assert run.network().output.out_features == 2
+
+
+IMAGES, LABELS = torch.zeros(4, 1, 32, 32), torch.arange(4) % 2
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        (IMAGES.numpy(), LABELS.numpy(), "gives batches of ndarray and ndarray. Give tensors"),
+        (IMAGES, LABELS[:3], r"gives images \(4, 1, 32, 32\) and labels \(3,\)"),
+        (IMAGES, LABELS[:, None], r"gives images \(4, 1, 32, 32\) and labels \(4, 1\)"),
+        (IMAGES[:, :, :28], LABELS, r"gives images of several shapes, \(1, 28, 32\) and \(1, 32, 32\)"),
+        (IMAGES[:0], LABELS[:0], "gives a batch without images"),
+    ],
+)
+def test_a_later_batch_of_ones_own_data_is_wrong(folder: Path, images: Tensor, labels: Tensor, message: str) -> None:
+    class Data:
+        def batches(self, part: str) -> list[tuple[Tensor, Tensor]]:
+            return [(IMAGES, LABELS), (images, labels) if part == "test" else (IMAGES, LABELS)]
+
+    with pytest.raises(cnn.UserError, match=rf"data: Data.batches\('test'\) {message}"):
+        cnn.train("trainer.max_epochs=1", "trainer.gpus=0", network=Tiny(2), data=Data())
+    assert not list(folder.rglob("metrics.json"))
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from pathlib import Path
@@ -304,3 +305,14 @@ def test_what_a_killed_process_left_is_removed(tmp_path: Path) -> None:
     run.start({"seed": 1})
     assert not any(file.exists() for file in left)
     assert (run.path / ".mine").exists()
+
+
+def test_files_are_read_where_the_system_has_no_flag_for_pipes(tmp_path: Path) -> None:
+    (tmp_path / "metrics.json").write_text('{"seed": 1}')
+    program = (
+        "import os, pathlib\n"
+        "del os.O_NONBLOCK\n"  # as on Windows
+        "from cnn_experiments.runs.directory import RunDirectory\n"
+        f"assert RunDirectory(pathlib.Path({str(tmp_path)!r})).metrics() == {{'seed': 1}}"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True)

@@ -235,7 +235,29 @@ def test_the_difference_is_of_the_whole_file() -> None:
     assert np.isnan(export.greatest_difference(export.logits_to_compare(other, (1, 32, 32)), content))
 
 
+class Conditional(nn.Module):
+    """A network whose course depends on its images."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images if images.sum() > 0 else images + 1).flatten(1)
+
+
+class OneByOne(nn.Module):
+    """A network that is written for each image alone."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.stack([image.flatten() for image in images])
+
+
 class TestExportErrors:
+    @pytest.mark.parametrize("network", [Conditional(), OneByOne()])
+    def test_a_network_that_cannot_be_exported(self, tmp_path: Path, network: nn.Module) -> None:
+        pytest.importorskip("onnxruntime")
+        with pytest.raises(UserError, match=r"(Conditional|OneByOne): its forward cannot be exported \(.+\)") as raised:
+            export.export_onnx(network, (1, 2, 2), list("abcd"), {}, tmp_path / "network.onnx")
+        assert str(raised.value).isprintable()
+        assert not list(tmp_path.iterdir())
+
     def test_wrong_settings(self, run_command, alexnet_run: Path) -> None:
         for setting, message in (
             ("format=tflite", "format=tflite: there is no such format. Use format=onnx"),

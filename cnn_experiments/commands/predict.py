@@ -91,7 +91,7 @@ def write_saliency(
     from cnn_experiments.inspection.saliency import grad_cam, picture_of_saliency
 
     assert prediction.seen is not None
-    images = prediction.seen[None]
+    images = prediction.seen[None].to(next(network.parameters()).dtype)
     classes = torch.tensor([names.index(prediction.class_name)], device=images.device)
     heat = grad_cam(network, layer, images, classes)[0]
     caption = f"{cut(printable(prediction.class_name), 40)} {prediction.probability:.3f}"

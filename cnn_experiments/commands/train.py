@@ -70,7 +70,7 @@ def main(config: DictConfig) -> float | None:
     if not is_first_process():
         return None
     (print_closing_line if in_sweep else print_closing_table)(run)
-    accuracy: float | None = run.metrics["val/accuracy"]  # what a search maximises
+    accuracy: float | None = run.metrics.get("val/accuracy")  # what a search maximises
     return accuracy
 
 
@@ -148,12 +148,12 @@ def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
 
 def print_closing_line(run: "Run") -> None:
     """Print the outcome of a job of a sweep."""
-    metrics = run.metrics
+    rows = run.rows()
     log.info(
-        "job %s completed: test accuracy %.4f after %.1f s in %s",
+        "job %s completed: test accuracy %s after %s s in %s",
         HydraConfig.get().job.num + 1,
-        metrics["test/accuracy"],
-        metrics["train_seconds"],
+        rows["test accuracy"],
+        rows["training seconds"],
         shown(run.directory),
     )
 

@@ -13,6 +13,7 @@ from cnn_experiments.datamodules.photographs import UnusableImageError, read_pho
 from cnn_experiments.runs.formats import any_letters_drawn, in_picture
 
 COLOURS = ("orange", "blue", "green", "red", "purple", "brown", "pink", "gray")
+MARKERS = "os^Dv"  # the next classes have the same colours and another marker
 MOST_SET_ASIDE = 24  # pictures of files that are not used
 MOST_PAIRS = 12
 LONGEST_LABEL = 34  # characters
@@ -75,12 +76,14 @@ def draw_sizes(entries: Sequence[Entry], side: int, file: Path) -> None:
     """
     figure = _figure(6, 5.5)
     axes = figure.subplots()
-    for label, colour in zip(sorted({str(entry.label) for entry in entries}), COLOURS, strict=False):
+    for number, label in enumerate(sorted({str(entry.label) for entry in entries})):
+        colour, marker = COLOURS[number % len(COLOURS)], MARKERS[number // len(COLOURS) % len(MARKERS)]
         sizes = Counter((entry.width, entry.height) for entry in entries if entry.label == label and entry.width)
         if sizes:
             widths, heights = zip(*sizes, strict=True)
-            area = [4 + 2 * np.sqrt(number) for number in sizes.values()]
-            axes.scatter(widths, heights, s=area, alpha=0.35, linewidths=0, color=f"tab:{colour}", label=_label(label))
+            area = [4 + 2 * np.sqrt(files) for files in sizes.values()]
+            look = {"color": f"tab:{colour}", "marker": marker, "alpha": 0.35, "linewidths": 0}
+            axes.scatter(widths, heights, s=area, label=_label(label), **look)
     smaller = sum(0 < min(entry.width, entry.height) < side for entry in entries)
     axes.axvline(side, color="black", linewidth=0.8, linestyle=":")
     axes.axhline(side, color="black", linewidth=0.8, linestyle=":")

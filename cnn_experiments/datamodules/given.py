@@ -24,6 +24,29 @@ class HasBatches(Protocol):
         """Images (N, C, H, W) as floats, and labels (N,) of class numbers, of a part, batch by batch."""
 
 
+def checked(given: HasBatches, part: Part) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of a part.
+
+    Raises:
+        UserError: one of them is not what it should be.
+    """
+    for images, labels in given.batches(part):
+        where = f"data: {type(given).__name__}.batches({part!r}) gives"
+        if not isinstance(images, Tensor) or not isinstance(labels, Tensor):
+            kinds = f"{type(images).__name__} and {type(labels).__name__}"
+            raise UserError(f"{where} batches of {kinds}. Give tensors: images (N, C, H, W) and labels (N,)")
+        if images.dim() != 4 or labels.dim() != 1 or len(images) != len(labels):
+            raise UserError(
+                f"{where} images {tuple(images.shape)} and labels {tuple(labels.shape)}. Give images (N, C, H, W) and "
+                "labels (N,)"
+            )
+        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
+            raise UserError(f"{where} labels of the type {labels.dtype}. Give class numbers, which are integers from 0")
+        if not len(labels):
+            raise UserError(f"{where} a batch without images, which has no mean loss. Leave it out")
+        yield images, labels
+
+
 class GivenData(ImageData):
     """Batches of an object that has ``batches(part)``, as they are: it decides on order and augmentation itself.
 
@@ -38,24 +61,14 @@ class GivenData(ImageData):
         super().__init__()
         self.given = given
         self.name = type(given).__name__.lower()
-        first = next(iter(given.batches("training")), None)
+        first = next(checked(given, "training"), None)
         if first is None:
             raise UserError(f"data: {type(given).__name__}.batches('training') gives no batch. Give it some images")
-        images, labels = first
-        if images.dim() != 4 or labels.dim() != 1 or len(images) != len(labels):
-            raise UserError(
-                f"data: {type(given).__name__}.batches('training') gives images {tuple(images.shape)} and labels "
-                f"{tuple(labels.shape)}. Give images (N, C, H, W) and labels (N,)"
-            )
-        if labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool:
-            raise UserError(
-                f"data: {type(given).__name__}.batches('training') gives labels of the type {labels.dtype}. Give class "
-                "numbers, which are integers from 0"
-            )
+        images, _ = first
         self.batch_size, self._shape = len(images), (images.shape[1], images.shape[2], images.shape[3])
         names = getattr(given, "class_names", None)
         if names is None:
-            highest = max(int(labels.max()) for part in PARTS for _, labels in given.batches(part))
+            highest = max(int(labels.max()) for part in PARTS for _, labels in checked(given, part))
             names = [str(number) for number in range(highest + 1)]
         self.class_names = [str(name) for name in names]
 
@@ -107,7 +120,15 @@ class GivenImages:
 
     def __init__(self, given: HasBatches, part: Part) -> None:
         self.given, self.part = given, part
-        labels = [labels.long().cpu() for _, labels in given.batches(part)]
+        shapes, labels = set(), []
+        for images, of_batch in checked(given, part):
+            shapes.add(tuple(images.shape[1:]))
+            labels.append(of_batch.long().cpu())
+        if len(shapes) > 1:
+            raise UserError(
+                f"data: {type(given).__name__}.batches({part!r}) gives images of several shapes, "
+                f"{' and '.join(map(str, sorted(shapes)[:2]))}. Give all images the same"
+            )
         if not labels:
             raise UserError(f"data: {type(given).__name__}.batches({part!r}) gives no batch. Give it some images")
         self.lengths = [len(batch) for batch in labels]

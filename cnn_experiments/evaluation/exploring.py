@@ -15,6 +15,7 @@ from cnn_experiments.datamodules.in_memory import ImagesInMemory
 from cnn_experiments.datamodules.mnist import DIGIT_SIDE, MNIST
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.explorer.subject import CARRIED_RUN, Recorded, Subject, TestImages
+from cnn_experiments.inspection.layer_table import copied
 from cnn_experiments.runs.arrays import DAMAGED, read_arrays
 from cnn_experiments.runs.directory import shown
 from cnn_experiments.runs.progress_line import in_notebook
@@ -35,7 +36,10 @@ def start(runs: Sequence["Run"], port: int, open_browser: bool) -> "Server":
         UserError: the port is not free, or the page's server is not installed.
     """
     server = explorer_server()
-    started: Server = server.Server([subject_of(run) for run in runs], port)
+    subjects = [subject_of(run) for run in runs]
+    for subject in subjects:  # a thread computes with it, while the run may be tested, on a GPU too
+        subject.network = copied(subject.network)
+    started: Server = server.Server(subjects, port)
     if open_browser and not in_notebook():
         server.show(started.address)
     return started

@@ -1,12 +1,14 @@
 """A run, opened: its figures, its trained network, its data, and its predictions for other images."""
 
 import logging
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from copy import copy
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import Tensor, nn
 
 from cnn_experiments.datamodules.base import ImageData
@@ -57,6 +59,7 @@ class Run:
         self.files, self.settings = files, settings
         self._checkpoint, self._network, self._data = checkpoint, network, data
         self._loaded: nn.Module | None = None
+        self._precision = torch.float32
         self._followed: ImageData | None = None
 
     @property
@@ -92,17 +95,24 @@ class Run:
         """The network, with the weights of the epoch that was best on the validation images.
 
         It maps images (N, C, H, W) to scores (N, classes). It is in evaluation mode, on the CPU, and the same
-        object each time.
+        object each time; where the network was given from Python, a copy of that.
 
         Raises:
             UserError: there are no weights yet, or they belong to another network.
         """
+        network = self._with_weights()
+        return network.to("cpu", self._precision)  # a test may have left it elsewhere, in another precision
+
+    def _with_weights(self) -> nn.Module:
         if self._loaded is None:
             checkpoint = self._checkpoint or read_checkpoint(self._best_file(), "run")
-            network = self._network if self._network is not None else self.settings.network()
+            # A copy: an object that was given may be trained again, and be the network of other runs too.
+            network = self.settings.network() if self._network is None else copied(self._network)
             checkpoint.load_into(network, "run" if self._checkpoint is None else "checkpoint")
+            floats = (weights.dtype for weights in network.parameters() if weights.is_floating_point())
+            self._precision = next(floats, torch.float32)
             self._loaded = network.eval()
-        return self._loaded.cpu()
+        return self._loaded
 
     @property
     def epochs(self) -> list[int]:
@@ -137,7 +147,7 @@ class Run:
                     "not kept. Look at those of a later epoch"
                 )
             return untrained_network(self.settings).state_dict()
-        return read_snapshot(self.directory, epoch, self.network())
+        return read_snapshot(self.directory, epoch, self._with_weights())
 
     def explore(self, with_: "Run | str | Path | None" = None, open: bool = True, port: int = 0) -> "Server":
         """Show the run on a page in the browser: what each layer does with an image, and why.
@@ -251,7 +261,8 @@ class Run:
 
 
 def _figure(value: Any, form: str) -> str:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):  # what was received may be anything
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not is_number or ("d" in form and not math.isfinite(value)):  # what was received may be anything
         return "" if value is None else str(value)
     return format(value if "d" not in form else int(value), form)
 

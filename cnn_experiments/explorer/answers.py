@@ -4,6 +4,7 @@ A function that takes long is a generator of `Progress`; whoever stops asking fo
 leaves the network as it was, so that other asks can be answered in between.
 """
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict
@@ -95,7 +96,8 @@ def runs(asked: messages.Runs, desk: Desk) -> Answer:
 
 def _run(subject: Subject) -> Answer:
     metrics = {name: value for name, value in subject.metrics.items() if isinstance(value, (int, float, str))}
-    accuracies = {row["epoch"]: row["val/accuracy"] for row in subject.history if {"epoch", "val/accuracy"} <= set(row)}
+    validated = [(row.get("val/accuracy", math.nan), row.get("epoch", math.nan)) for row in subject.history]
+    best = max((row for row in validated if all(map(math.isfinite, row))), key=lambda row: row[0], default=None)
     return {
         "title": printable(subject.title),
         "model": printable(str(subject.settings.get("model.name", type(subject.network).__name__))),
@@ -107,7 +109,7 @@ def _run(subject: Subject) -> Answer:
         "layers": _layers(subject.kept),
         "explained": subject.kept.unexplained or None,
         "epochs": list(subject.epochs),
-        "best_epoch": int(max(accuracies, key=lambda epoch: accuracies[epoch])) if accuracies else None,
+        "best_epoch": None if best is None else int(best[1]),
         "metrics": metrics,
         "history": [dict(row) for row in subject.history],
         "tests": _tests(subject.tests),

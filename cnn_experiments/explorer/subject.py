@@ -191,11 +191,10 @@ class Inspected:
 
     @cached_property
     def layers(self) -> dict[str, nn.Module]:
-        """The layers that run in evaluation mode, in the order of the paper, with what they consist of."""
+        """The layers that output maps or units in evaluation mode, in the order of the paper, with their parts."""
         found = named_layers(self.network)
-        if self.unexplained:
-            return {name: layer for name, layer in found.items() if name in self.shapes}
-        return {name: found[name] for name in self.graph.names if name != INPUT}
+        names = found if self.unexplained else self.graph.names[1:]
+        return {name: found[name] for name in names if name in self.shapes}
 
     @cached_property
     def shapes(self) -> dict[str, tuple[int, int, int]]:

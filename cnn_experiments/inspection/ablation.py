@@ -35,21 +35,25 @@ def means_of_maps(network: nn.Module, batches: Iterable[Tensor]) -> dict[str, Te
         batches: network inputs (N, C, H, W), on the network's device.
 
     Returns:
-        Means (maps,) by the names of the layers.
+        Means (maps,) by the names of the layers; of a layer that is used several times, those of the last use.
 
     Raises:
         ValueError: there are no images.
     """
     sums: dict[str, Tensor] = {}
+    of_batch: dict[str, Tensor] = {}
     images_seen = 0
 
-    def add(name: str, output: Tensor) -> None:
-        of_batch = output.detach().double().flatten(2).mean(2) if output.dim() > 2 else output.detach().double()
-        sums[name] = sums.get(name, 0) + of_batch.sum(0)
+    def see(name: str, output: Tensor) -> None:
+        means = output.detach().double().flatten(2).mean(2) if output.dim() > 2 else output.detach().double()
+        of_batch[name] = means.sum(0)
 
-    with watching(named_layers(network), add), evaluation_mode(network), torch.no_grad():
+    with watching(named_layers(network), see), evaluation_mode(network), torch.no_grad():
         for images in batches:
             network.forward(images)
+            for name, total in of_batch.items():
+                sums[name] = sums.get(name, 0) + total
+            of_batch.clear()
             images_seen += len(images)
     if not images_seen:
         raise ValueError("means_of_maps: there are no images to take the means of")

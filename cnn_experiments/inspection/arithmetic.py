@@ -4,6 +4,7 @@ Every number is one that the network computed with, in single precision usually.
 in double precision, differs from the network's result by at most about 1e-6 of the sum of the terms' sizes.
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -96,7 +97,7 @@ class TrainedSubsampling:
 
 @dataclass(frozen=True)
 class MaxPooling:
-    """The largest value of a window. Padding is never the largest.
+    """The largest value of a window. A pool's own padding is never the largest; zeros of a layer below may be.
 
     Args:
         source: the layer that the values are from.
@@ -500,10 +501,7 @@ class Arithmetic:
         windows = windows_of(self.graph.operation(node))
         if windows is None:
             raise self._unknown(node)
-        rows, columns = (
-            [place * along.stride - along.padding + along.dilation * step for step in range(along.kernel)]
-            for place, along in zip(value[1:], windows, strict=True)
-        )
+        rows, columns = (places_of(place, along) for place, along in zip(value[1:], windows, strict=True))
         return self._patch(source, rows, columns), windows
 
     def _patch(self, source: fx.Node, rows: list[int], columns: list[int]) -> "_Patch":
@@ -550,6 +548,9 @@ class Arithmetic:
     def _max_pooling(self, node: fx.Node, source: fx.Node, value: Value) -> Step:
         (patch, windows), map_ = self._window(node, source, value), value[0]
         (values,) = patch.of_maps([map_])
+        padding = self.graph.operation(source) if source is not self.graph.input else None
+        if isinstance(padding, (SamePadding, nn.ZeroPad2d)) and padding.value > -math.inf:  # it may be the largest
+            values = [[padding.value if cell is None else cell for cell in line] for line in values]
         result = self._at(node, value)
         places = [
             (row, column) for row, line in enumerate(values) for column, cell in enumerate(line) if cell == result
@@ -565,14 +566,12 @@ class Arithmetic:
         inside = [cell for line in values for cell in line if cell is not None]
         if operation.divisor_override:
             divisor = operation.divisor_override
-        elif operation.count_include_pad:  # but not what ceil_mode adds beyond the padding
-            counts = [
-                sum(place < size + along.padding for place in places)
-                for places, size, along in zip((patch.rows, patch.columns), patch.maps.shape[1:], windows, strict=True)
-            ]
+        else:  # what a layer below has padded with counts; what ceil_mode adds beyond the pool's own padding does not
+            counts = []
+            for place, size, along in zip(value[1:], self.graph.maps_shape(source)[1:], windows, strict=True):
+                counted = along.padding if operation.count_include_pad else 0
+                counts.append(sum(-counted <= seen < size + counted for seen in places_of(place, along)))
             divisor = counts[0] * counts[1]
-        else:
-            divisor = len(inside)
         return AveragePooling(patch.source, patch.place, map_, values, sum(inside), divisor, self._at(node, value))
 
     def _adaptive_pooling(self, node: fx.Node, source: fx.Node, value: Value) -> Step:
@@ -653,6 +652,11 @@ class Arithmetic:
 
 
 FUNCTIONS: dict[type[nn.Module], str] = {ScaledTanh: "scaled tanh", nn.Tanh: "tanh", nn.ReLU: "ReLU"}
+
+
+def places_of(place: int, along: Window) -> list[int]:
+    """The rows, or columns, that the window for a place lies over."""
+    return [place * along.stride - along.padding + along.dilation * step for step in range(along.kernel)]
 
 
 class _Patch:

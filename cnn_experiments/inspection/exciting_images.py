@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -63,22 +63,42 @@ def most_exciting_images(
         number: how many images to keep of each map.
 
     Yields:
-        Progress in images. What is found so far covers the images that are done.
+        Progress in images. What is found so far covers the images that are done. Of a layer that is used several times,
+        the last use counts.
     """
     best: dict[str, _Best] = {}
+    seen: dict[str, _Highest] = {}
     done = 0
 
     def see(name: str, output: Tensor) -> None:
         if output.dim() in (2, 4):
-            best.setdefault(name, _Best(number)).add(output.detach().float(), done)
+            seen[name] = _highest(output.detach().float())
 
     for batch in batches:
         for images in torch.split(batch, max(1, VALUES_AT_ONCE // batch[0].numel())):
             # not around the whole loop: whoever asks may run the network in between
             with watching(named_layers(network), see), evaluation_mode(network), torch.no_grad():
                 network.forward(images)
+            for name, highest in seen.items():
+                best.setdefault(name, _Best(number)).add(highest, done)
+            seen.clear()
             done += len(images)
             yield Progress(done, total, {name: of_layer.result() for name, of_layer in best.items()})
+
+
+class _Highest(NamedTuple):
+    """The shape of a layer's output, and for each image the highest value of each map and its place there."""
+
+    shape: tuple[int, int, int]
+    values: Tensor
+    places: Tensor
+
+
+def _highest(outputs: Tensor) -> _Highest:
+    """The highest value of each map in outputs (N, C, H, W) or (N, units)."""
+    maps = outputs if outputs.dim() == 4 else outputs[:, :, None, None]
+    values, places = maps.flatten(2).nan_to_num(-torch.inf, torch.inf, -torch.inf).max(2)
+    return _Highest((maps.shape[1], maps.shape[2], maps.shape[3]), values, places)
 
 
 class _Best:
@@ -89,12 +109,10 @@ class _Best:
         self.shape = (0, 0, 0)
         self.values = self.images = self.places = torch.empty(0)
 
-    def add(self, outputs: Tensor, first: int) -> None:
-        """Add the outputs (N, C, H, W) or (N, units) of images, of which the first has a number."""
-        maps = outputs if outputs.dim() == 4 else outputs[:, :, None, None]
-        self.shape = (maps.shape[1], maps.shape[2], maps.shape[3])
-        values, places = maps.flatten(2).nan_to_num(-torch.inf, torch.inf, -torch.inf).max(2)
-        images = torch.arange(first, first + len(maps), device=maps.device)[:, None].expand_as(values)
+    def add(self, highest: _Highest, first: int) -> None:
+        """Add the highest values in images, of which the first has a number."""
+        self.shape, values, places = highest
+        images = torch.arange(first, first + len(values), device=values.device)[:, None].expand_as(values)
         if self.values.numel():
             values, places = torch.cat([self.values, values]), torch.cat([self.places, places])
             images = torch.cat([self.images, images])

@@ -54,7 +54,7 @@ def export_onnx(
         file: where to write; its folder must exist.
 
     Raises:
-        UserError: there is no such folder, or no file of that name can be.
+        UserError: there is no such folder, or no file of that name can be, or the network cannot be exported.
         ExperimentError: the logits differ, or the disk is full or the folder read-only.
     """
     if not file.parent.is_dir():
@@ -68,7 +68,10 @@ def export_onnx(
     texts |= words | {"classes": json.dumps(list(class_names))}
     expected = logits_to_compare(network, input_shape)  # first: a network that fails should not wait for the exporter
     content = as_onnx(network, input_shape, texts)
-    difference = greatest_difference(expected, content)
+    try:
+        difference = greatest_difference(expected, content)
+    except Exception as error:  # ONNX Runtime's errors have no class in common
+        raise cannot_export(network, error) from error
     if not difference <= TOLERANCE:  # nan too
         raise ExperimentError(
             f"the file's logits differ from the network's by {difference:.1e} of the largest logit, more than "
@@ -88,23 +91,38 @@ def as_onnx(network: nn.Module, input_shape: tuple[int, int, int], described: Ma
         network: on the CPU.
         input_shape: channels, height and width of its images.
         described: what the file says about itself.
+
+    Raises:
+        UserError: the network's forward cannot be followed.
     """
     import onnx
 
-    with evaluation_mode(network), quiet_exporter():
-        program = torch.onnx.export(
-            network,
-            (torch.zeros(2, *input_shape),),  # 2, since a batch of 1 would be taken for a constant
-            dynamo=True,
-            input_names=["images"],
-            output_names=["logits"],
-            dynamic_shapes=({0: torch.export.Dim("batch")},),
-        )
+    try:
+        with evaluation_mode(network), quiet_exporter():
+            program = torch.onnx.export(
+                network,
+                (torch.zeros(2, *input_shape),),  # 2, since a batch of 1 would be taken for a constant
+                dynamo=True,
+                input_names=["images"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    except torch.onnx.OnnxExporterError as error:
+        raise cannot_export(network, error.__cause__ or error) from error
     assert program is not None
     model = program.model_proto
     onnx.helper.set_model_props(model, dict(described))
     onnx.checker.check_model(model, full_check=True)
     return bytes(model.SerializeToString())
+
+
+def cannot_export(network: nn.Module, error: BaseException) -> UserError:
+    """What to tell the user when a network of their own cannot become an ONNX file."""
+    reason = " ".join(str(error).partition("\n")[0].split())
+    return UserError(
+        f"{type(network).__name__}: its forward cannot be exported ({reason}). Nothing is written. It needs a forward "
+        "for batches of any size, without conditions and loops that depend on the images"
+    )
 
 
 @contextlib.contextmanager

@@ -19,7 +19,6 @@ from cnn_experiments.inspection.layer_outputs import (
     watching,
 )
 from cnn_experiments.inspection.layer_table import LayerTable, Row, layer_table
-from cnn_experiments.models.network import Network
 
 BINS = 40
 
@@ -202,8 +201,8 @@ def values_and_gradients(
     images = images.detach().requires_grad_()  # so that layers without trained parameters have gradients, too
     with hooked(layers, keep), evaluation_mode(network), torch.enable_grad():
         scores = network.forward(images)
-        loss = network.loss if isinstance(network, Network) else functional.cross_entropy
-        value = loss(scores, labels)
+        own = getattr(network, "loss", None)
+        value = (own if callable(own) else functional.cross_entropy)(scores, labels)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     found = torch.autograd.grad(value, [*outputs.values(), *parameters], allow_unused=True)
     of_outputs = {

@@ -81,7 +81,11 @@ def array_of(content: bytes) -> NDArray[Any]:
     source = io.BytesIO(content)
     if np.lib.format.read_magic(source) != (1, 0):
         raise ValueError("another version of numpy's format")
-    shape, by_columns, kind = np.lib.format.read_array_header_1_0(source)
+    try:
+        shape, by_columns, kind = np.lib.format.read_array_header_1_0(source)
+    except Exception as error:  # numpy and Python's parser raise whatever the bytes of a foreign file lead them to
+        raise ValueError("no header of an array") from error
+    shape = tuple(map(int, shape))  # numpy takes true for a size here, and not below
     start, number = source.tell(), math.prod(shape)
     if kind.hasobject or number * kind.itemsize != len(content) - start:
         raise ValueError("an array of another size than it says")

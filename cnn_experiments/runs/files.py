@@ -20,6 +20,8 @@ ADVICE = {
     errno.EACCES: "Make it writable, or choose another folder",
     errno.EPERM: "Make it writable, or choose another folder",
 }
+# To open a pipe without waiting for somebody to write into it; Windows, where no file is one, knows no such flag.
+NOT_WAITING = getattr(os, "O_NONBLOCK", 0)
 
 
 def write_bytes(file: Path, content: bytes) -> None:
@@ -103,7 +105,7 @@ def read_bytes(file: Path, most: int) -> bytes:
     """
     if not file.is_file():
         raise UserError(f"{file}: there is no such file")
-    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | os.O_NONBLOCK)) as source:
+    with open(file, "rb", opener=lambda path, flags: os.open(path, flags | NOT_WAITING)) as source:
         if not stat.S_ISREG(os.fstat(source.fileno()).st_mode):  # a pipe or a device would never end
             raise UserError(f"{file}: there is no such file")
         content = source.read(most + 1)

@@ -88,7 +88,7 @@ def figure(value: float | None, form: str) -> str:
 def in_units(number: float | None) -> str:
     """A large number with three significant digits: 1.58 G."""
     for unit, size in (("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
-        if number is not None and number >= size:
+        if number is not None and float(f"{number:.3g}") >= size:  # 999,999 is 1 M
             return f"{number / size:.3g} {unit}"
     return figure(number, ".0f")
 

@@ -64,10 +64,10 @@ def commit_of(checkout: Path) -> dict[str, str | bool | None]:
     for arguments in (["rev-parse", "HEAD"], ["--no-optional-locks", "status", "--porcelain"]):
         try:
             command = ["git", "-C", str(checkout), *arguments]
-            done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=20, check=True)
+            done = subprocess.run(command, env=environment, capture_output=True, timeout=20, check=True)
         except (OSError, subprocess.SubprocessError):
             return nothing
-        outputs.append(done.stdout.strip())
+        outputs.append(done.stdout.decode(errors="replace").strip())  # file names in any spelling, where git is told so
     return {"commit": outputs[0], "clean": not outputs[1]}
 
 

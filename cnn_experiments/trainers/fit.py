@@ -271,7 +271,9 @@ def network_of_this_process(settings: Settings, given: nn.Module | None) -> nn.M
     if given is None:
         return settings.network()
     are_several = torch.distributed.is_available() and torch.distributed.is_initialized()
-    return copy.deepcopy(given) if are_several else given
+    network = copy.deepcopy(given) if are_several else given
+    # An earlier training has left it in evaluation mode. Parts alone that are in this mode are meant to stay in it.
+    return network if network.training else network.train()
 
 
 def load(data: ImageData, files: RunDirectory, resumed: bool) -> None:

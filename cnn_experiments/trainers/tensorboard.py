@@ -17,6 +17,7 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard._pytorch_graph import graph
 from torch.utils.tensorboard.summary import hparams
 
+from cnn_experiments.inspection.layer_outputs import evaluation_mode
 from cnn_experiments.runs.configuration import REPEATED
 from cnn_experiments.runs.directory import MACHINE_KEYS
 from cnn_experiments.runs.formats import as_typed
@@ -143,18 +144,15 @@ def write_graph(
         input_shape: channels, height and width of its images.
         settings: what tells its graph from that of others; None if nothing does.
     """
-    training = network.training
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), evaluation_mode(network):
         warnings.simplefilter("ignore")  # torch.jit.trace, behind it, is deprecated without a successor
         try:
             if settings is None or settings not in _drawn:
                 _drawn.clear()
-                _drawn[settings] = graph(network.eval(), torch.zeros(1, *input_shape))  # type: ignore[no-untyped-call]
+                _drawn[settings] = graph(network, torch.zeros(1, *input_shape))  # type: ignore[no-untyped-call]
             writer.file_writer.add_graph(_drawn[settings])  # type: ignore[attr-defined]
         except Exception as error:  # whatever tracing a network of one's own leads to; training does not need it
             log.warning("TensorBoard shows no graph of this network: it cannot be traced (%s)", error)
-        finally:
-            network.train(training)
 
 
 _drawn: dict[str | None, Any] = {}  # the last graph
