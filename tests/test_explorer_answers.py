@@ -27,7 +27,7 @@ from cnn_experiments.inspection.ablation import maps_by_importance, means_of_map
 from cnn_experiments.inspection.graph import Graph
 from cnn_experiments.inspection.layer_outputs import layer_outputs, named_layers
 from cnn_experiments.inspection.layer_statistics import layer_statistics
-from cnn_experiments.inspection.occlusion import occlusion_map, probabilities_behind
+from cnn_experiments.inspection.occlusion import occluded, occlusion_map
 from cnn_experiments.inspection.receptive_fields import ReceptiveFields
 from cnn_experiments.inspection.saliency import grad_cam
 from cnn_experiments.models.lenet5 import C3_CONNECTIONS, rbf_centres
@@ -254,7 +254,7 @@ def test_a_branch_is_switched_off(make: Callable[..., Subject], photographs: Pat
 def test_the_square_hides_a_part(subject: Subject) -> None:
     image = input_of(subject, 1)
     found = Page(subject).ask("look", image={"test": 1}, square={"top": -2, "left": 3, "side": 9})
-    wanted = probabilities_behind(subject.network, image, -2 + 4, 3 + 4, 9)
+    wanted = subject.network(occluded(image[0], -2 + 4, 3 + 4, 9)[None]).softmax(1)[0].detach()
     assert np.allclose(found["probabilities"], wanted, atol=1e-6)
     seen = Page(subject).ask("image", image={"test": 1}, square={"top": -2, "left": 3, "side": 9})["input"]
     assert np.ptp(seen[0, :7, 3:12]) == 0

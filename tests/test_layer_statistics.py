@@ -11,7 +11,6 @@ from cnn_experiments.inspection.layer_outputs import layer_outputs, named_layers
 from cnn_experiments.inspection.layer_statistics import (
     LayerStatistics,
     layer_statistics,
-    map_strengths,
     shared_ranges,
     value_ranges,
 )
@@ -170,18 +169,3 @@ def test_what_is_no_number_is_in_no_bin() -> None:
     found = of_layers(layer_statistics(network, images, labels, value_ranges(network, images)))
     assert sum(found["conv"].counts) == 3 * 3 * 36
     assert math.isnan(found["conv"].mean)
-
-
-class TestMapStrengths:
-    def test_of_every_layer(self) -> None:
-        network, shape = NETWORKS["googlenet of the article"]
-        image, _ = batch(shape, 1)
-        found = map_strengths(network, image)
-        for layer, _, values in layer_outputs(network, image, layers=named_layers(network)):
-            sizes = values[0].abs().flatten(1).mean(1) if values.dim() == 4 else values[0].abs()
-            torch.testing.assert_close(torch.tensor(found[layer].strengths), sizes)
-
-    def test_dead_maps(self) -> None:
-        found = map_strengths(Ordinary(), batch((1, 8, 8), 1)[0])
-        assert found["relu"].dead == [0, 1, 2]
-        assert found["conv"].dead == found["dense"].dead == []

@@ -1,5 +1,6 @@
 """What a grey square over the image changes."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.inspection.occlusion import HeatMap, centres, occluded, occlusion_map, probabilities_behind
+from cnn_experiments.inspection.occlusion import HeatMap, centres, occluded, occlusion_map
 from cnn_experiments.models.lenet5 import LeNet5
 
 
@@ -68,7 +69,8 @@ def test_the_map_is_made_of_single_squares() -> None:
     assert heat.size == 8
     for row, column in ((0, 0), (5, 9), (15, 2)):
         place = heat.rows[row], heat.columns[column]
-        one = probabilities_behind(network, image, *place, 8, torch.tensor([0.5]))[3].item()
+        hidden = occluded(image[0], *place, 8, torch.tensor([0.5]))
+        one = copy.deepcopy(network).eval()(hidden[None]).softmax(1)[0, 3].item()
         assert heat.probabilities[row, column].item() == pytest.approx(one, abs=1e-6)
     assert network.training
     assert network.dropout.training

@@ -13,7 +13,6 @@ from cnn_experiments.inspection.layer_outputs import (
     dead_maps,
     evaluation_mode,
     hooked,
-    layer_outputs,
     named_layers,
     saturated_shares,
     watching,
@@ -61,37 +60,6 @@ class LayerStatistics:
     gradient: float
     weight_gradient: float | None
     weights: float | None
-
-
-@dataclass(frozen=True)
-class MapStrengths:
-    """The maps of a layer for one image.
-
-    Args:
-        strengths: mean size of each map's values, or size of each unit.
-        dead: numbers of the maps that are 0 everywhere; empty without ReLUs.
-    """
-
-    strengths: list[float]
-    dead: list[int]
-
-
-def map_strengths(network: nn.Module, image: Tensor) -> dict[str, MapStrengths]:
-    """How strongly each map of each layer responds to an image.
-
-    Args:
-        network: any network; it is run in evaluation mode, and stays as it is.
-        image: network input (1, C, H, W), on the network's device.
-
-    Returns:
-        Strengths by the names of the layers.
-    """
-    found = {}
-    for name, layer, values in layer_outputs(network, image, layers=named_layers(network)):
-        dead = dead_maps(layer, values)
-        of_maps = values.transpose(0, 1).flatten(1).abs().mean(1)
-        found[name] = MapStrengths(of_maps.tolist(), [] if dead is None else dead.nonzero()[:, 0].tolist())
-    return found
 
 
 def value_ranges(network: nn.Module, images: Tensor) -> dict[str, tuple[float, float]]:

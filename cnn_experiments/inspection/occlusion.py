@@ -57,22 +57,6 @@ def occluded(image: Tensor, row: int, column: int, size: int, colour: Tensor | N
     return hidden
 
 
-def probabilities_behind(
-    network: nn.Module, image: Tensor, row: int, column: int, size: int, colour: Tensor | None = None
-) -> Tensor:
-    """The probability of each class, (classes,), with a square over the image.
-
-    Args:
-        network: any network; it is run in evaluation mode, and stays as it is.
-        image: network input (1, C, H, W), on the network's device.
-        row: of the square's centre.
-        column: likewise.
-        size: side of the square in pixels.
-        colour: of the square as the network sees it, (C,); None for the mean of the image.
-    """
-    return _probabilities(network, occluded(image[0], row, column, size, colour)[None])[0]
-
-
 def occlusion_map(
     network: nn.Module,
     image: Tensor,
