@@ -52,7 +52,7 @@ def _as_colours(images: Tensor) -> Picture:
     """Bytes (N, C, H, W) as (N, H, W, 3): one channel for all three colours; of more than three, the first three."""
     if images.shape[1] < 3:
         images = images[:, :1].expand(-1, 3, -1, -1)
-    colours: Picture = np.ascontiguousarray(images[:, :3].permute(0, 2, 3, 1).numpy())
+    colours: Picture = np.ascontiguousarray(images[:, :3].permute(0, 2, 3, 1).cpu().numpy())
     return colours
 
 
