@@ -42,6 +42,11 @@ class GivenData(ImageData):
         if first is None:
             raise UserError(f"data: {type(given).__name__}.batches('training') gives no batch. Give it some images")
         images, labels = first
+        if not (isinstance(images, Tensor) and isinstance(labels, Tensor)):
+            raise UserError(
+                f"data: {type(given).__name__}.batches('training') gives a {type(images).__name__} and a "
+                f"{type(labels).__name__}. Give tensors: torch.as_tensor(…)"
+            )
         if images.dim() != 4 or labels.dim() != 1 or len(images) != len(labels):
             raise UserError(
                 f"data: {type(given).__name__}.batches('training') gives images {tuple(images.shape)} and labels "

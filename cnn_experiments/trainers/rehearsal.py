@@ -37,10 +37,10 @@ def check_network(
     try:
         with torch.random.fork_rng(devices=[]):
             trial = copied(network).cpu().float()
+            with torch.no_grad():
+                check_scores(trial.eval()(images), name, num_classes)
             mixed, targets = (images, labels) if soft_labels is None else soft_labels(images, labels)
             loss_of(trial, trial.train()(mixed), targets).backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                scores = trial.eval()(images)
     except Exception as error:
         shape = "×".join(map(str, images.shape))
         error.add_note(
@@ -48,6 +48,10 @@ def check_network(
             "classes. Nothing has been loaded or written"
         )
         raise
+
+
+def check_scores(scores: object, name: str, num_classes: int) -> None:
+    """Raise a UserError if the output of a network in evaluation mode is not a score for each image and class."""
     if not isinstance(scores, Tensor):
         raise UserError(
             f"model: in evaluation mode {name} gives a {type(scores).__name__}. It must give scores alone, "
