@@ -214,15 +214,18 @@ def is_setting(word: str) -> bool:
 
 
 def quoted_where_needed(word: str) -> str:
-    """The word; if it names a file or folder in characters that Hydra does not take, such as Korean, with it quoted."""
-    key, _, path = word.partition("=")
-    if key not in NAMES_FILES or path[:1] in ("", "'", '"', "["):
+    """The word; names of files and classes are quoted where they have characters that Hydra does not take (Korean)."""
+    key, _, value = word.partition("=")
+    names_classes = key == "datamodule.class_names" and value[:1] + value[-1:] == "[]"
+    if not names_classes and (key not in NAMES_FILES or value[:1] in ("", "'", '"', "[")):
         return word
     try:
         OverridesParser.create().parse_override(word)
         return word
     except HydraException:
-        return f"{key}={QuotedString(path, Quote.single).with_quotes()}"
+        names = [name.strip() for name in value[1:-1].split(",")] if names_classes else [value]
+        quoted = ",".join(QuotedString(name, Quote.single).with_quotes() for name in names)
+        return f"{key}=[{quoted}]" if names_classes else f"{key}={quoted}"
 
 
 def explain(error: Exception, config_name: str, words: list[str]) -> str:

@@ -24,7 +24,7 @@ from cnn_experiments.evaluation.randomness import randomness_of
 from cnn_experiments.evaluation.run import Run, test_limit
 from cnn_experiments.evaluation.testing import Evaluation, evaluate, write_answers
 from cnn_experiments.inspection.layer_table import layer_table
-from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
+from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown, word_for
 from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.containers import select
@@ -100,7 +100,7 @@ def train(
             try:
                 run_in_processes(hardware, fit, arguments, log_config)
             except ProcessEndedError as error:
-                raise ExperimentError(f"{error}. Resume with: cnn-train resume={shown(directory)}") from None
+                raise ExperimentError(f"{error}. Resume with: cnn-train {word_for('resume', directory)}") from None
             if network is not None:  # each process has trained a copy of its own
                 use_best_weights(files, network.eval())
     return Run(files, settings, network=network, data=data)
