@@ -238,6 +238,8 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = str(unknown[1])
         hint = suggest(key, known_keys(config_name, words), only_alike=True)
+        if key.startswith("model.optimizer."):  # it may take more than the config sets
+            hint += f"To pass the optimizer one more argument, type +{key}=VALUE"
         return f"{key}: there is no such key. {hint.strip() or f'cnn-{config_name} --help lists all'}"
     if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = map(str, option.groups())
