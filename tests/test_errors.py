@@ -39,6 +39,13 @@ REFUSED = [
     (["resume=nowhere"], ["resume=nowhere", "no run directory"]),
     (["seed=1,2"], ["seed=1,2", "multirun"]),
     (["model.dropout=[[["], ["model.dropout"]),
+    (["model.optimizer.momentum=0.9"], ["no such key. To pass the optimizer one more argument, type +model.opt"]),
+    (["trainer.accelerator=gpu"], ["trainer.accelerator: there is no such key. cnn-train --help lists all\n"]),
+    (["model=alexnet", "model.c3=full"], ["model.c3: there is no such key. cnn-train --help lists all\n"]),
+    (["optimizer=sgd"], ["Choose from: muon. Those of torch.optim: model.optimizer._target_=torch.optim.SGD"]),
+    (["run=outputs"], ["run: there is no such key. cnn-train --help lists all\n"]),
+    (["lenet5"], ["lenet5: this is no setting. Type KEY=VALUE, without spaces; cnn-train --help"]),
+    (["--seed=3"], ["--seed=3\n", "Settings have no dashes: KEY=VALUE. cnn-train --help lists them"]),
 ]
 
 
@@ -57,6 +64,27 @@ def test_train_refuses(
     assert "Traceback" not in outcome.error + outcome.out
     assert len(outcome.error.strip().splitlines()) <= 10
     assert not list(tmp_path.glob("outputs/*/*"))
+
+
+def test_a_folder_without_its_key(run_command, tmp_path: Path) -> None:
+    folder = tmp_path / "a run"
+    folder.mkdir()
+    outcome = run_command("predict", "a run")
+    assert outcome == (2, "", "a run: this has no key. Type 'images=a run'\n")
+    (folder / "config.yaml").touch()
+    for verb, key in (("train", "resume"), ("test", "run"), ("predict", "run"), ("export", "run"), ("explore", "run")):
+        outcome = run_command(verb, "a run")
+        assert outcome.status == 2
+        assert outcome.error == f"a run: this has no key. Type '{key}=a run'\n"
+    assert "this is no setting" in run_command("summary", "a run").error
+
+
+@pytest.mark.parametrize("verb", ["train", "test", "summary", "data"])
+def test_groups_that_a_command_does_not_have(run_command, verb: str) -> None:
+    outcome = run_command(verb, "search=lenet5")
+    assert outcome.error.startswith("search: there is no such key. ")
+    assert "Did you mean search" not in outcome.error
+    assert "\nsearch: " not in run_command(verb, "--help").out
 
 
 def test_gpus_without_a_gpu(run_command, digits: Path, monkeypatch: pytest.MonkeyPatch) -> None:

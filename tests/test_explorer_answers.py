@@ -147,6 +147,7 @@ def test_right_and_wrong_test_images_are_told_apart(subject: Subject) -> None:
     assert tests["count"] == len(subject.data.images_of("test"))
     assert tests["labels"] == subject.data.images_of("test").labels.tolist()
     assert sorted(tests["right"] + tests["wrong"]) == list(range(tests["count"]))
+    assert tests["counts"] == {part: len(tests[part]) for part in ("right", "wrong")}
     if subject.data.test_views(torch.zeros(1, *subject.tests.bytes_of([0])[0].shape)).dim() == 4:  # one view alone
         assert tests["predictions"] == predictions
     assert all(tests["predictions"][index] == tests["labels"][index] for index in tests["right"])

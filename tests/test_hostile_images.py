@@ -194,6 +194,11 @@ class TestRefusedUnread:
         with pytest.raises(UnusableImageError, match=r"^no image \(of the formats AVIF, BMP, GIF, JPEG"):
             read_photograph(tmp_path / name)
 
+    @pytest.mark.parametrize("brands", [b"heic\0\0\0\0mif1heic", b"mif1\0\0\0\0mif1MiHEheic"])
+    def test_what_phones_write(self, brands: bytes) -> None:
+        with pytest.raises(UnusableImageError, match=r"^HEIC, which is not read: save it as JPEG$"):
+            read_photograph(Path("x.heic"), b"\0\0\0\x18ftyp" + brands + bytes(100))
+
     @pytest.mark.parametrize("format_name", ["TGA", "ICO", "PCX", "SGI", "PDF"])
     def test_formats_that_are_not_on_the_list(self, format_name: str) -> None:
         with pytest.raises(UnusableImageError):

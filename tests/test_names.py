@@ -163,6 +163,12 @@ class TestClasses:
         for part in PARTS:
             assert again.images_of(part).labels.tolist() == data.images_of(part).labels.tolist()
 
+    def test_names_need_no_quotes(self, animals: Path, run_command) -> None:
+        for number, name in enumerate(["big dog", "고양이"]):
+            fill(animals / name, number)
+        words = ("datamodule=dogs_vs_cats", f"datamodule.source={animals}", "datamodule.class_names=[고양이, big dog]")
+        assert run_command("data", *words).status == 0
+
     def test_through_the_command(self, animals: Path, run_command) -> None:
         for number, name in enumerate(["big, bad 'dog'", "고양이"]):
             fill(animals / name, number)

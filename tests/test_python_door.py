@@ -355,6 +355,9 @@ def test_a_later_batch_of_ones_own_data_is_wrong(folder: Path, images: Tensor, l
         (["datamodule.batch_size=3"], {"data": Halves()}, "datamodule.batch_size: the data set was given from Python"),
         (["model.c3=full"], {"network": Tiny(10)}, "model.c3: the network was given from Python"),
         ([], {"data": [1, 2]}, r"a list has no method batches\(part\)"),
+        ([], {"data": Halves}, r"^data: Halves is a class. Give an object: data=Halves\(…\)"),
+        ([], {"network": Tiny}, r"^network: Tiny is a class. Give an object: network=Tiny\(…\)"),
+        ([], {"network": "lenet5"}, r"^network: a str is no torch.nn.Module. Give one"),
         (["trainer.gpus=0"], {"network": Tiny(2), "data": Halves()}, None),
         ([], {"network": Tiny(10), "data": Halves()}, "gives scores of the shape 2×10, but the data set has 2 classes"),
     ],
@@ -420,6 +423,7 @@ def test_class_numbers_are_any_integers(folder: Path, dtype: torch.dtype) -> Non
     [
         (Tensor.float, r"Numbered.batches\('training'\) gives labels of the type torch.float32. Give class numbers"),
         (lambda labels: labels == 1, "labels of the type torch.bool"),
+        (Tensor.numpy, r"Numbered.batches\('training'\) gives batches of Tensor and ndarray. Give tensors"),
         (lambda labels: labels + 1, "class numbers from 1 to 2, but there are 2 classes. Number them from 0 to 1"),
         (lambda labels: labels - 1, "class numbers from -1 to 0, but there are 2 classes"),
     ],

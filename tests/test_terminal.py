@@ -61,6 +61,16 @@ class TestTraining:
         assert terminal.states[-1][-1] == "Interrupted. Resume with: cnn-train resume=run"
 
 
+def test_what_is_to_be_copied_is_quoted(
+    run_command: Callable, digits: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    outcome = run_command("train", *MANY, "trainer.max_epochs=1", "hydra.run.dir=my runs/첫 실행")
+    assert " cnn-test 'run=my runs/첫 실행' " in outcome.out
+    interrupt_in_epoch(monkeypatch, 0)
+    outcome = run_command("train", *MANY, "hydra.run.dir=my runs/둘째")
+    assert outcome.error.endswith("Interrupted. Resume with: cnn-train 'resume=my runs/둘째'\n")
+
+
 def test_a_sweep_says_which_job_it_is_at(
     run_command: Callable, digits: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -60,9 +60,19 @@ def train(
         The run.
 
     Raises:
-        UserError: a word is wrong; the message says what to write instead.
+        UserError: a word or an object is wrong; the message says what to write instead.
         ExperimentError: the data cannot be downloaded, or the training diverged.
     """
+    for name, given in (("network", network), ("data", data)):
+        if isinstance(given, type):
+            raise UserError(f"{name}: {given.__name__} is a class. Give an object: {name}={given.__name__}(…)")
+    if network is not None:
+        from torch import nn
+
+        if not isinstance(network, nn.Module):
+            raise UserError(
+                f"network: a {type(network).__name__} is no torch.nn.Module. Give one, such as a cnn.LeNet5()"
+            )
     if data is not None:
         from cnn_experiments.datamodules.given import as_image_data
 

@@ -5,6 +5,7 @@ import functools
 import io
 import os
 import re
+import shlex
 import string
 import sys
 import threading
@@ -112,7 +113,7 @@ def command(
                         raise problem
                 sys.stdout.flush()
             except BaseException as error:
-                if isinstance(error, SystemExit) or not end(error, config_name, began):
+                if not end(error, config_name, began):
                     raise
 
         return main
@@ -136,12 +137,12 @@ def end(error: BaseException, config_name: str, began: bool) -> bool:
         began: whether the command itself had begun; before that, Hydra was reading its config.
     """
     match error:
+        case SystemExit(code=2) if not isinstance(error, _Failed):  # Hydra lacks an option, and has listed its own
+            print(f"Settings have no dashes: KEY=VALUE. cnn-{config_name} --help lists them", file=sys.stderr)
         case KeyboardInterrupt():
             fail(str(error) or "Interrupted.", 130)
-        case UserError():
-            fail(str(error), 2)
         case ExperimentError():
-            fail(str(error), 1)
+            fail(str(error), 2 if isinstance(error, UserError) else 1)
         case HydraException() | OmegaConfBaseException() if not began:
             fail(explain(error, config_name, sys.argv[1:]), 2)
         case OmegaConfBaseException():  # of a value that refers to another, or to the environment
@@ -177,16 +178,23 @@ def print_help(config_name: str, words: list[str]) -> None:
     config = compose(config_name, filter(is_setting, words))
     template = OmegaConf.to_container(config.hydra.help)["template"]  # type: ignore[call-overload,index]
     config.pop("hydra")
-    folders = sorted(folder for folder in CONFIG_DIRECTORY.iterdir() if folder.is_dir() and folder.name != "hydra")
-    groups = [f"{folder.name}: {', '.join(sorted(file.stem for file in folder.glob('*.yaml')))}" for folder in folders]
+    options = {
+        group: sorted(file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml"))
+        for group in groups_of(config_name)
+    }
+    groups = [f"{group}: {', '.join(names)}" for group, names in options.items()]
     parts = {"APP_CONFIG_GROUPS": "\n".join(groups), "CONFIG": OmegaConf.to_yaml(config)}
     print(printable(string.Template(template).safe_substitute(parts), keep_lines=True))
+
+
+class _Failed(SystemExit):
+    """The end of the process after a message of ours."""
 
 
 def fail(message: str, status: int) -> None:
     """Print a message and end the process with an exit status."""
     print(printable(message, keep_lines=True), file=sys.stderr)
-    sys.exit(status)
+    raise _Failed(status)
 
 
 def with_todays_names(words: list[str]) -> list[str]:
@@ -210,34 +218,55 @@ def is_setting(word: str) -> bool:
 
 
 def quoted_where_needed(word: str) -> str:
-    """The word; if it names a file or folder in characters that Hydra does not take, such as Korean, with it quoted."""
-    key, _, path = word.partition("=")
-    if key not in NAMES_FILES or path[:1] in ("", "'", '"', "["):
+    """The word; names of files and classes are quoted where they have characters that Hydra does not take (Korean)."""
+    key, _, value = word.partition("=")
+    names_classes = key == "datamodule.class_names" and value[:1] + value[-1:] == "[]"
+    if not names_classes and (key not in NAMES_FILES or value[:1] in ("", "'", '"', "[")):
         return word
     try:
         OverridesParser.create().parse_override(word)
         return word
     except HydraException:
-        return f"{key}={QuotedString(path, Quote.single).with_quotes()}"
+        names = [name.strip() for name in value[1:-1].split(",")] if names_classes else [value]
+        quoted = ",".join(QuotedString(name, Quote.single).with_quotes() for name in names)
+        return f"{key}=[{quoted}]" if names_classes else f"{key}={quoted}"
 
 
 def explain(error: Exception, config_name: str, words: list[str]) -> str:
     """What is wrong with the words of a command, and what to type instead."""
     text = str(error)
     if isinstance(error, OverrideParseException):
-        return f"{error.override}: {error.message}"
+        if is_setting(error.override):
+            return f"{error.override}: {error.message}"
+        return explain_plain_word(error.override, config_name)
     if unknown := re.search(r"Could not override '([^']+)'", text):
         key = str(unknown[1])
-        return f"{key}: there is no such key. {suggest(key, list(known_keys(config_name, words)))}"
+        hint = suggest(key, known_keys(config_name, words), only_alike=True)
+        if key.startswith("model.optimizer."):  # it may take more than the config sets
+            hint += f"To pass the optimizer one more argument, type +{key}=VALUE"
+        return f"{key}: there is no such key. {hint.strip() or f'cnn-{config_name} --help lists all'}"
     if option := re.search(r"Could not find '([^']+)/([^'/]+)'", text):
         group, name = map(str, option.groups())
         if extra := EXTRA_OF_PLUGIN.get(name):
             return f"{group}={name}: this needs the extra {extra}: pip install 'cnn_experiments[{extra}]'"
         options = [file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml")]
-        return f"{group}={name}: there is no such {group}. {suggest(name, options)}"
+        others = " Those of torch.optim: model.optimizer._target_=torch.optim.SGD" if group == "optimizer" else ""
+        return f"{group}={name}: there is no such {group}. {suggest(name, options)}{others}"
     if not text and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
         return str(error.__cause__)
     return text
+
+
+def explain_plain_word(word: str, config_name: str) -> str:
+    """What is wrong with a word that sets nothing: mostly a run directory or an image without its key."""
+    key = ""
+    if Path(word, "config.yaml").is_file():
+        key = "resume" if config_name == "train" else "run"
+    elif config_name == "predict" and Path(word).exists():
+        key = "images"
+    if key in known_keys(config_name, []):
+        return f"{word}: this has no key. Type {shlex.quote(f'{key}={word}')}"
+    return f"{word}: this is no setting. Type KEY=VALUE, without spaces; cnn-{config_name} --help lists all keys"
 
 
 def known_keys(config_name: str, words: list[str]) -> Iterator[str]:
@@ -248,8 +277,15 @@ def known_keys(config_name: str, words: list[str]) -> Iterator[str]:
     except HydraException:
         config = compose(config_name, [])
     config.pop("hydra")
-    yield from (path.name for path in CONFIG_DIRECTORY.iterdir() if path.is_dir())
+    yield from groups_of(config_name)
     yield from (key for key, _ in flatten(cast(dict[str, Any], OmegaConf.to_container(config))))
+
+
+def groups_of(config_name: str) -> list[str]:
+    """The groups of settings of which a command takes an option: those in its defaults list."""
+    entries = OmegaConf.load(CONFIG_DIRECTORY / f"{config_name}.yaml").defaults
+    names = (str(name) for entry in entries if isinstance(entry, DictConfig) for name in entry)
+    return sorted(name for name in names if (CONFIG_DIRECTORY / name).is_dir())
 
 
 def compose(config_name: str, words: Iterable[str]) -> DictConfig:

@@ -15,7 +15,7 @@ from omegaconf import DictConfig, open_dict
 
 from cnn_experiments.commands.sweep import at_end
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs.directory import RunDirectory, shown
+from cnn_experiments.runs.directory import RunDirectory, word_for
 from cnn_experiments.runs.sweep import is_complete
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def launch(launcher: "RayLauncher", job_overrides: Sequence[Sequence[str]], init
         outcomes = [outcome(task, config) for task, config in zip(tasks, configs, strict=True)]
     except KeyboardInterrupt:
         stop(tasks)
-        folder = shown(Path(launcher.config.hydra.sweep.dir))
-        raise KeyboardInterrupt(f"Interrupted. Resume with: cnn-train resume={folder}") from None
+        word = word_for("resume", Path(launcher.config.hydra.sweep.dir))
+        raise KeyboardInterrupt(f"Interrupted. Resume with: cnn-train {word}") from None
     time.sleep(SECONDS_TO_PRINT)
     return outcomes
 

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, read_write
 from cnn_experiments.commands.hydra_command import fail
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import FolderInUseError, claimed, locked
-from cnn_experiments.runs.directory import RunDirectory, is_first_process, shown
+from cnn_experiments.runs.directory import RunDirectory, is_first_process, shown, word_for
 from cnn_experiments.runs.formats import duration
 from cnn_experiments.runs.sweep import (
     RECORD,
@@ -95,7 +95,7 @@ def refuse_another_search(folder: Path, words: Iterable[str]) -> None:
     if kept != typed or not record.search:
         raise UserError(
             f"hydra.sweep.dir={shown(folder)}: another sweep is there already. To take part in it: cnn-train "
-            f"resume={shown(folder)}; or choose another folder"
+            f"{word_for('resume', folder)}; or choose another folder"
         )
 
 

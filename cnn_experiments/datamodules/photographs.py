@@ -94,9 +94,17 @@ def _opened(content: bytes) -> Image.Image:
     try:
         return Image.open(io.BytesIO(content), formats=_readable_formats())
     except UnidentifiedImageError as error:
-        raise UnusableImageError(f"no image (of the formats {', '.join(_readable_formats())})", "unknown") from error
+        reason = f"no image (of the formats {', '.join(_readable_formats())})"
+        if _is_heic(content):
+            reason = "HEIC, which is not read: save it as JPEG"
+        raise UnusableImageError(reason, "unknown") from error
     except Exception as error:  # Pillow's readers raise whatever broken bytes lead them to
         raise UnusableImageError(f"no readable image ({error})", "broken") from error
+
+
+def _is_heic(content: bytes) -> bool:
+    """Whether bytes begin as a photograph of a phone does that saves the format HEIC, which Pillow does not read."""
+    return content[4:8] == b"ftyp" and any(brand in content[8:64] for brand in (b"heic", b"heix", b"hevc"))
 
 
 def _refuse_unsuitable(image: Image.Image, file: Path) -> None:

@@ -147,7 +147,14 @@ def _layers(inspected: Inspected) -> list[Answer]:
 def _tests(tests: TestImages | None) -> Answer:
     """How many test images there are, and which were recognised: some of each, of the wrong ones the surest."""
     if tests is None:
-        return {"count": 0, "labels": [], "predictions": [], "right": [], "wrong": []}
+        return {
+            "count": 0,
+            "labels": [],
+            "predictions": [],
+            "right": [],
+            "wrong": [],
+            "counts": {"right": 0, "wrong": 0},
+        }
     labels = tests.images.labels.numpy()
     right = wrong = np.zeros(0, int)
     predictions = np.full(len(labels), NOT_RECORDED)
@@ -161,6 +168,7 @@ def _tests(tests: TestImages | None) -> Answer:
         "predictions": predictions[:MOST_LABELS].tolist(),
         "right": right[:MOST_LISTED].tolist(),
         "wrong": wrong[:MOST_LISTED].tolist(),
+        "counts": {"right": len(right), "wrong": len(wrong)},
     }
 
 

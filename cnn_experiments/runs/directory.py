@@ -19,6 +19,7 @@ import io
 import json
 import os
 import re
+import shlex
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -240,6 +241,11 @@ def shown(directory: Path) -> str:
     with suppress(ValueError):
         return str(directory.resolve().relative_to(Path.cwd()))
     return str(directory)
+
+
+def word_for(key: str, directory: Path) -> str:
+    """A key and a directory as one word of a command line, to be copied: in quotes where a shell needs them."""
+    return shlex.quote(f"{key}={shown(directory)}")
 
 
 def rounded(figures: Mapping[str, float | None]) -> dict[str, float | None]:

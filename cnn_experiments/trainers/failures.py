@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cnn_experiments.errors import ExperimentError, UserError
-from cnn_experiments.runs.directory import RunDirectory, shown
+from cnn_experiments.runs.directory import RunDirectory, word_for
 from cnn_experiments.runs.files import FULL, cannot_write
 from cnn_experiments.trainers.callbacks import EpochReport
 
@@ -52,7 +52,7 @@ def failures_explained(files: RunDirectory) -> Iterator[None]:
             raise
         raise ExperimentError(
             f"{what}. If there is too little memory, lower datamodule.batch_size or datamodule.num_workers. Resume "
-            f"with: cnn-train resume={shown(files.path)}"
+            f"with: cnn-train {word_for('resume', files.path)}"
         ) from error
 
 

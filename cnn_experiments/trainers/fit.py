@@ -24,7 +24,7 @@ from cnn_experiments.evaluation.randomness import randomness_of
 from cnn_experiments.evaluation.run import Run, test_limit
 from cnn_experiments.evaluation.testing import Evaluation, evaluate, write_answers
 from cnn_experiments.inspection.layer_table import layer_table
-from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown
+from cnn_experiments.runs.directory import RunDirectory, is_first_process, rounded, shown, word_for
 from cnn_experiments.runs.progress_line import progress_line
 from cnn_experiments.runs.provenance import provenance
 from cnn_experiments.settings.containers import select
@@ -100,7 +100,7 @@ def train(
             try:
                 run_in_processes(hardware, fit, arguments, log_config)
             except ProcessEndedError as error:
-                raise ExperimentError(f"{error}. Resume with: cnn-train resume={shown(directory)}") from None
+                raise ExperimentError(f"{error}. Resume with: cnn-train {word_for('resume', directory)}") from None
             if network is not None:  # each process has trained a copy of its own
                 use_best_weights(files, network.eval())
     return Run(files, settings, network=network, data=data)
@@ -187,7 +187,8 @@ def fit(
         network = network_of_this_process(settings, network)
         settings.training.optimizer(params=[nn.Parameter(torch.zeros(1))])  # refuses wrong values before data is loaded
         soft_labels = soft_labels_of(settings.trainer, data.num_classes)
-        check_network(network, data.input_shape, data.num_classes, soft_labels)
+        built_for = settings.config["model"].get("input_size") if settings.model.network else None
+        check_network(network, data.input_shape, data.num_classes, soft_labels, built_for)
         check_training_image_sizes(network, data.input_shape, settings.trainer.training_image_sizes or ())
         last = files.last_checkpoint if files.last_checkpoint.exists() else None
         loggers = RunLoggers(settings, files, first_step=steps_done(last) + 1 if last else 0)

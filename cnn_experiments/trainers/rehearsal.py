@@ -16,7 +16,11 @@ IMAGES = 2  # batch normalisation takes no fewer
 
 
 def check_network(
-    network: nn.Module, input_shape: tuple[int, int, int], num_classes: int, soft_labels: SoftLabels | None = None
+    network: nn.Module,
+    input_shape: tuple[int, int, int],
+    num_classes: int,
+    soft_labels: SoftLabels | None = None,
+    input_size: int | None = None,
 ) -> None:
     """Take the forward and the backward pass of a training step, and test, on blank images.
 
@@ -27,9 +31,11 @@ def check_network(
         input_shape: of an image of the data set: channels, height and width.
         num_classes: of the data set.
         soft_labels: what the training does to images and labels.
+        input_size: side of the images that the network was built for, in pixels; None if that is not known.
 
     Raises:
-        UserError: the network does not have a score for each class.
+        UserError: the network does not have a score for each class, or fails on images of another size than it was
+            built for.
         Exception: whatever the network or its loss raises, with a note on the images that it was given.
     """
     images, labels = torch.zeros(IMAGES, *input_shape), torch.linspace(0, num_classes - 1, IMAGES).long()
@@ -37,17 +43,27 @@ def check_network(
     try:
         with torch.random.fork_rng(devices=[]):
             trial = copied(network).cpu().float()
+            with torch.no_grad():
+                check_scores(trial.eval()(images), name, num_classes)
             mixed, targets = (images, labels) if soft_labels is None else soft_labels(images, labels)
             loss_of(trial, trial.train()(mixed), targets).backward()  # type: ignore[no-untyped-call]
-            with torch.no_grad():
-                scores = trial.eval()(images)
     except Exception as error:
+        height, width = input_shape[1:]
+        if input_size not in (None, height) and not isinstance(error, UserError):
+            raise UserError(
+                f"model.input_size={input_size}: the images of this data set have {height}×{width} pixels, which do "
+                f"not fit {name} ({error}). Make model.input_size and datamodule.image_size the same"
+            ) from error
         shape = "×".join(map(str, images.shape))
         error.add_note(
             f"{name} was tried on {IMAGES} blank images {shape} (N × channels × height × width) of {num_classes} "
             "classes. Nothing has been loaded or written"
         )
         raise
+
+
+def check_scores(scores: object, name: str, num_classes: int) -> None:
+    """Raise a UserError if the output of a network in evaluation mode is not a score for each image and class."""
     if not isinstance(scores, Tensor):
         raise UserError(
             f"model: in evaluation mode {name} gives a {type(scores).__name__}. It must give scores alone, "

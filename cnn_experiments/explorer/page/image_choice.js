@@ -158,12 +158,16 @@ export class ImageChoice {
   showTests() {
     const { tests, classes } = this.run;
     const parts = ["right", "wrong"].filter((part) => tests[part].length > 0);
+    const listed = (part) => {
+      const [some, all] = [tests[part].length, tests.counts[part]];
+      return some < all ? `${count(some)} / ${count(all)}` : count(all);
+    };
     if (!parts.includes(this.part)) [this.part] = parts;
     fill(
       this.tabs,
       parts.map((part) =>
         button(
-          text(`image.${part}`, { count: count(tests[part].length) }),
+          text(`image.${part}`, { count: listed(part) }),
           () => {
             this.part = part;
             this.page = 0;
