@@ -265,7 +265,6 @@ def size_of_the_articles(claim: Claim, root: Path, multiply_adds: int) -> Figure
         "articles_passes": f"{ARTICLES_PASSES:,}",
         "multiply_adds": f"{metrics['multiply_adds']:,}",
         "articles_multiply_adds": f"{multiply_adds:,}",
-        "ratio": short(multiply_adds / metrics["multiply_adds"]),
         "seconds": short(seconds),
         "times": f"{times:,.0f}",
         "hours": short(seconds * times / 3600),
