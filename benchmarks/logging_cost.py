@@ -10,6 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -59,9 +60,9 @@ class InTurn(Callback):
         print(f"epoch {epoch}, {self.logging_of(epoch)}: {seconds:.2f} s, processor {of_processor:.2f} s", flush=True)
 
 
-def main(epochs: int = 4) -> None:
-    words = [f"trainer.max_epochs={2 * (epochs + 1)}", "trainer.gpus=0"]
-    settings = read_words(words, None, None, [])[1]
+def main(epochs: int = 4, words: Sequence[str] = ()) -> None:
+    """Time so many epochs with each logging, with further words of cnn-train."""
+    settings = read_words([f"trainer.max_epochs={2 * (epochs + 1)}", "trainer.gpus=0", *words], None, None, [])[1]
     loggings = {
         name: dict(read_words([f"logging={name}"], None, None, [])[1].logging.arguments) for name in ("default", "full")
     }
@@ -73,7 +74,7 @@ def main(epochs: int = 4) -> None:
         logger = RunDirectoryLogger(Path(scratch), first_step=0)
         trainer = build_trainer(settings.trainer, hardware, logger=logger, callbacks=callbacks)
         classifier = Classifier(settings.network(), settings.training, settings.seed, data.num_classes)
-        trainer.fit(classifier, LightningData(data))
+        trainer.fit(classifier, LightningData(data, settings.trainer))
         logger.experiment.close()
     for what, seconds in (("elapsed", in_turn.seconds), ("processor", in_turn.processor_seconds)):
         default, full = (statistics.median(seconds[name]) for name in ("default", "full"))

@@ -220,7 +220,7 @@ def figures_of_connections(root: Path = STUDY) -> Figures:
         found[f"{arm}.accuracy"] = f"{runs.mean('test/accuracy'):.4f}"
     (one,) = finding.differences
     found["gain"] = f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]".replace("-", "−")
-    found["seeds"] = str(len(claim.seeds))
+    found["seeds"] = str(finding.seeds)
     return found
 
 

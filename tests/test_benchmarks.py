@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import input_time, memory, network_time
+from benchmarks import epoch_time, input_time, logging_cost, memory, network_time
 
 pytestmark = pytest.mark.slow
 
@@ -63,3 +63,30 @@ def test_photographs_beside_decoding_and_the_step(
         "googlenet",
     ]
     assert lines[0].endswith("1.00 of plain decoding")
+
+
+FEW_DIGITS = ("datamodule.validation_size=100", "datamodule.batch_size=50")
+
+
+def test_an_epoch_beside_other_ways_to_train(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    epoch_time.main(1, FEW_DIGITS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "epoch 0 (warm-up, not counted)",
+        "epoch 1",
+        "median of 1",
+        "ours / bare",
+        "ours / per sample",
+    ]
+
+
+def test_an_epoch_with_either_logging(digits: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logging_cost.main(1, FEW_DIGITS)
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == [
+        "epoch 2, default",
+        "epoch 3, full",
+        "elapsed seconds, median of 1 epochs each",
+        "processor seconds, median of 1 epochs each",
+        "full / default",
+    ]

@@ -1,6 +1,7 @@
 """What docs/wishes.md shows: memory and preprocessing by the article's way and by ours, and C3's connections."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -45,6 +46,15 @@ def test_the_network_sees_a_photograph_in_both_ways() -> None:
 def test_connections_without_the_runs_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"are missing\. Run `make study CLAIMS=partial_connections` first"):
         wishes.figures_of_connections(tmp_path)
+
+
+def test_the_page_says_how_many_seeds_are_compared(tmp_path: Path) -> None:
+    """Three are enough to compare, of the five that are planned."""
+    (claim,) = (one for one in wishes.read_claims() if one.name == "partial_connections")
+    for arm, seeds in (("partial", claim.seeds), ("full", claim.seeds[:3])):
+        write_arm(tmp_path, replace(claim, seeds=seeds), arm, right=[answers(20 + seed) for seed in seeds])
+    assert len(claim.seeds) == 5
+    assert wishes.figures_of_connections(tmp_path)["seeds"] == "3"
 
 
 def test_the_pages_are_filled_and_say_the_same(tmp_path: Path) -> None:
