@@ -31,7 +31,7 @@ from cnn_experiments.datamodules.image_cache import Entry, Photograph, prepare_c
 from cnn_experiments.datamodules.photographs import UnusableImageError, read_photograph
 from cnn_experiments.datamodules.resizing import Resizing
 from cnn_experiments.datamodules.samplers import Draw
-from cnn_experiments.datamodules.transforms import Augmentation, light, principal_components
+from cnn_experiments.datamodules.transforms import Augment, Augmentation, light, principal_components
 from cnn_experiments.errors import ExperimentError, UserError
 from tests.conftest import QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 from tests.web import Web
@@ -496,6 +496,14 @@ class TestAugmentation:
         other = data(augmentation=self.EVERYTHING, batch_size=8, seed=7)
         assert not torch.equal(alone, self.images(other, 0, epoch=0))
 
+    @pytest.mark.parametrize("area", [0.2, 0.4, 0.7, 1.0])
+    def test_crops_are_enlarged_without_blocks(self, area: float) -> None:
+        ramp = np.linspace(0, 255, 80).astype(np.uint8)[:, None, None].repeat(80, 1).repeat(3, 2)
+        augmentation = Augmentation(crop_area=(area, area), crop_ratio=(1.0, 1.0), flip=0.0)
+        column = Augment(augmentation, 70)(ramp[None], (1,))[0, :, 0, 0].astype(float)
+        step = 255 / 79 * np.sqrt(area) * 80 / 70  # from a pixel to the next
+        assert np.abs(np.diff(column)[2:-2] - step).max() < 1.5
+
     def test_each_change_has_the_amount_that_is_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("NO_ALBUMENTATIONS_UPDATE", "")
         monkeypatch.delenv("NO_ALBUMENTATIONS_UPDATE")
@@ -518,7 +526,8 @@ class TestAugmentation:
                 "size": (32, 32),
                 "scale": (0.3, 1.0),
                 "ratio": (0.5, 2.0),
-                "interpolation": cv2.INTER_AREA,
+                "interpolation": cv2.INTER_LINEAR,
+                "area_for_downscale": "image",
             },
             "HorizontalFlip": {"p": 0.25},
             "ColorJitter": {

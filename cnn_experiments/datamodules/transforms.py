@@ -177,8 +177,8 @@ class Augmentation:
             steps.append(albumentations.RandomCrop(size, size))
         else:
             steps.append(
-                albumentations.RandomResizedCrop(
-                    (size, size), self.crop_area, self.crop_ratio, interpolation=cv2.INTER_AREA
+                albumentations.RandomResizedCrop(  # the mean of areas would enlarge a small crop in blocks
+                    (size, size), self.crop_area, self.crop_ratio, cv2.INTER_LINEAR, area_for_downscale="image"
                 )
             )
         if self.flip and self.flip != "alternating":
