@@ -27,6 +27,7 @@ from torchvision import datasets, transforms
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.evaluation.hardware import choose_hardware
+from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport
@@ -51,7 +52,7 @@ class PlainClassifier(pl.LightningModule):
     def training_step(self, batch: tuple[Tensor, Tensor], batch_index: int) -> Tensor:
         images, labels = batch
         scores = self.classifier.network(images)
-        loss = self.classifier.network.loss(scores, labels)
+        loss = loss_of(self.classifier.network, scores, labels)
         self.log("train/loss", loss)
         self.log("train/accuracy", (scores.argmax(1) == labels).float().mean())
         return loss
@@ -95,9 +96,9 @@ class BareLoop:
     def __call__(self) -> float:
         """Train for an epoch; return its seconds."""
         began = time.perf_counter()
-        for batch in torch.randperm(len(self.labels)).split(self.batch_size):
+        for batch in torch.split(torch.randperm(len(self.labels)), self.batch_size):
             self.optimizer.zero_grad()
-            self.network.loss(self.network(self.images[batch]), self.labels[batch]).backward()
+            loss_of(self.network, self.network(self.images[batch]), self.labels[batch]).backward()  # type: ignore[no-untyped-call]
             self.optimizer.step()
         return time.perf_counter() - began
 
@@ -145,7 +146,7 @@ def main(epochs: int, words: Sequence[str] = ()) -> None:
     settings = read_words([f"trainer.max_epochs={epochs + 1}", "trainer.gpus=0", *words], None, None, [])[1]
     hardware, data = choose_hardware(settings.trainer), settings.datamodule.build()
     assert isinstance(data, MNIST)
-    others = {"bare": BareLoop(settings, data), "per sample": PerSample(settings, data)}
+    others: dict[str, Callable[[], float]] = {"bare": BareLoop(settings, data), "per sample": PerSample(settings, data)}
     with tempfile.TemporaryDirectory() as scratch:
         run = RunDirectory(Path(scratch))
         report = EpochReport(run)

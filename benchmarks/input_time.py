@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -61,7 +62,7 @@ def first_pass(source: Path, side: int, rounds: int, place: Path) -> None:
     for number in range(-1, rounds):  # the first round reads the files from disk, and does not count
         plain = timed(decode_all)
         with tempfile.TemporaryDirectory(dir=place) as cache:
-            whole = timed(lambda folder=Path(cache): prepare_cache(photographs, root, resizing, folder))
+            whole = timed(partial(prepare_cache, photographs, root, resizing, Path(cache)))
         if number >= 0:
             found["plain decoding"].append(plain)
             found["first pass"].append(whole)

@@ -51,7 +51,7 @@ def with_pytorchs_layers(network: nn.Module) -> nn.Module:
     for layer in network.modules():
         for name, part in list(layer.named_children()):
             if isinstance(part, MatrixConv2d):
-                setattr(layer, name, nn.Conv2d(part.in_channels, part.out_channels, part.kernel_size))
+                setattr(layer, name, nn.Conv2d(part.in_channels, part.out_channels, part.kernel_size[0]))
             elif isinstance(part, Subsampling):
                 setattr(layer, name, PlainSubsampling(len(part.bias)))
             elif isinstance(part, ScaledTanh):
@@ -71,7 +71,7 @@ def stepper(network: nn.Module, images: Tensor, labels: Tensor) -> Callable[[], 
     return step
 
 
-def seconds(function: Callable[[], None], times: int) -> float:
+def seconds(function: Callable[[], object], times: int) -> float:
     """Seconds of a call, over several calls, the first left out."""
     function()
     start = time.perf_counter()

@@ -83,4 +83,4 @@ def main(epochs: int = 4, words: Sequence[str] = ()) -> None:
 
 
 if __name__ == "__main__":
-    main(*(int(number) for number in sys.argv[1:]))
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 4)

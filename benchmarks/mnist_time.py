@@ -43,8 +43,8 @@ def timed(command: str, seed: int, folder: Path) -> Outcome:
     program = words.pop(0) if words and words[0].endswith("cnn-train") else str(HERE)
     run = folder / f"{time.time_ns()}"
     start = time.perf_counter()
-    command = [program, *words, f"seed={seed}", f"hydra.run.dir={run}"]
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    words = [program, *words, f"seed={seed}", f"hydra.run.dir={run}"]
+    subprocess.run(words, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - start
     metrics = json.loads((run / "metrics.json").read_text())
     return Outcome(seconds, metrics["train_seconds"], metrics["test/accuracy"])

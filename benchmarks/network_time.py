@@ -54,7 +54,7 @@ Step = Callable[[], None]
 def our_step(words: Sequence[str], hardware: Hardware, images: Tensor, labels: Tensor, compiled: bool) -> Step:
     """A step of our network, with the optimizer that its settings name."""
     settings = read_words(words, None, None, [])[1]
-    network = settings.network().to(hardware.device, memory_format=torch.channels_last).train()
+    network = settings.network().to(hardware.device).to(memory_format=torch.channels_last).train()
     if compiled:
         network.compile()
     optimizer = settings.training.optimizer(params=network.parameters())
@@ -78,7 +78,7 @@ def step_of(
             output = network(images)
             heads = isinstance(output, torchvision.models.GoogLeNetOutputs)
             loss = loss_with_auxiliary_heads(output, labels) if heads else loss_of(network, output, labels)
-        loss.backward()
+        loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
 
     return step

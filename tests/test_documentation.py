@@ -8,6 +8,7 @@ import shutil
 import struct
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -214,6 +215,9 @@ def test_a_wheel_installs_and_trains_outside_a_checkout(tmp_path: Path) -> None:
     uv = shutil.which("uv") or str(ROOT / ".uv" / "bin" / "uv")
     subprocess.run([uv, "build", "--wheel", "--out-dir", tmp_path / "dist", ROOT], check=True)
     (wheel,) = (tmp_path / "dist").glob("*.whl")
+    with zipfile.ZipFile(wheel) as packed:
+        folders = {name.split("/")[0] for name in packed.namelist()}
+    assert {name for name in folders if not name.endswith(".dist-info")} == {"cnn_experiments", "hydra_plugins"}
     environment = tmp_path / "environment"
     subprocess.run([uv, "venv", "--python", sys.executable, environment], check=True)
     python = environment / "bin" / "python"
