@@ -581,6 +581,15 @@ class TestTools:
         page.keyboard.press("Escape")
         page.wait_for_selector("#input .square", state="hidden")
 
+    def test_the_square_is_no_part_of_the_picture(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        pictures = []
+        for square in ("", "&square=8,8,12"):
+            page = tab.open(f"image=0&tool=looks{square}")
+            tab.waits_for("document.querySelector('#input canvas').width === 32")
+            pictures.append(page.evaluate("document.querySelector('#input canvas').toDataURL()"))
+        assert pictures[0] == pictures[1]  # the square lies over it, and can be taken away
+
     def test_heat_map_and_grad_cam(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open("tool=looks")
         page.click("#panel_looks button:has-text('Compute both')")

@@ -94,7 +94,7 @@ export class Questions {
   }
 
   async imageNow() {
-    this.state.set({ shown: await this.ask("image") });
+    this.state.set({ shown: await this.ask("image", { square: null }) }); // the square is laid over it
   }
 
   async fieldsNow() {
