@@ -590,6 +590,21 @@ class TestTools:
             pictures.append(page.evaluate("document.querySelector('#input canvas').toDataURL()"))
         assert pictures[0] == pictures[1]  # the square lies over it, and can be taken away
 
+    def test_what_was_computed_of_another_image_is_not_shown(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=looks")
+        page.wait_for_selector("#image .thumbnail:nth-child(5)")
+        script = "(start) => { start.click(); document.querySelector('#image .thumbnail:nth-child(5)').click(); }"
+        page.locator("#panel_looks button:has-text('Compute both')").evaluate(script)
+        page.wait_for_timeout(1500)
+        assert page.locator(".heat_map").count() == 0
+        tab.open("image=0&tool=off")
+        page.wait_for_selector("#image .thumbnail:nth-child(5)")
+        page.locator("#panel_off button:has-text('Try all maps')").evaluate(script)
+        page.wait_for_timeout(1500)
+        assert page.locator("#panel_off table").count() == 0
+        assert page.is_hidden("#panel_off .progress")
+
     def test_heat_map_and_grad_cam(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open("tool=looks")
         page.click("#panel_looks button:has-text('Compute both')")
@@ -622,6 +637,26 @@ class TestTools:
         page.click("#panel_runs button:has-text('Swap A and B')")
         tab.waits_for("location.hash.includes('runs=1,0')")
         page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
+
+    def test_figures_of_another_epoch_are_not_shown(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=time")
+        script = """() => {
+          document.querySelector("#tab_runs").click();
+          document.querySelector("#tab_time").click();
+          const slider = document.querySelector("#panel_time input[type=range]");
+          slider.value = 1;
+          slider.dispatchEvent(new Event("input"));
+        }"""
+        page.evaluate(script)
+        tab.waits_for("location.hash.includes('epoch=10')")
+        page.wait_for_timeout(3000)
+        page.click("#tab_runs")
+        page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
+        found = page.inner_text("#panel_runs .figures")
+        tab.open("image=0&tool=runs&epoch=10")
+        page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
+        assert page.inner_text("#panel_runs .figures") == found
 
     def test_one_run_says_how_to_give_a_second(self, alone: Server, new_tab: Any) -> None:
         page = new_tab(alone).open("tool=runs")

@@ -23,9 +23,11 @@ export class TwoRuns {
     this.state = state;
     this.questions = questions;
     this.statistics = null;
+    this.wanted = 0; // how many situations there have been of which the statistics are wanted
     state.watch(["tool", "layer"], () => this.render());
     state.watch(["order", "epoch"], () => {
       this.statistics = null;
+      this.wanted += 1;
       this.render();
     });
     state.watch(["looks"], () => this.state.get("tool") === "runs" && requestAnimationFrame(() => this.showMaps()));
@@ -141,15 +143,20 @@ export class TwoRuns {
       await this.questions.guarded(async () => {
         const found = [];
         for (const run of order) found.push(await this.questions.ask("statistics", { layers: null }, undefined, run));
-        this.statistics = found;
+        if (wanted === this.wanted) this.statistics = found; // otherwise they are of another epoch
       });
     }
-    if (place !== this.figures || this.statistics === null) return;
+    if (place !== this.figures) return;
+    if (this.statistics === null) {
+      fill(place); // it was refused, and the message says why
+      return;
+    }
     const names = this.statistics[0].layers.map(({ name }) => name).filter((name) => !name.includes("/"));
     fill(
       place,
       make("p.caption", {}, text("runs.over_images", { images: this.statistics[0].images })),
       names.map((name) => this.ofLayer(name)),
+      const { wanted } = this;
     );
   }
 
