@@ -658,6 +658,22 @@ class TestTools:
         page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
         assert page.inner_text("#panel_runs .figures") == found
 
+    def test_a_value_that_the_other_run_lacks_is_not_asked_of_it(self, new_tab: Any, tmp_path: Path) -> None:
+        for name in ("first", "second"):
+            shutil.copytree(CARRIED_RUN, tmp_path / name, ignore=shutil.ignore_patterns("snapshots"))
+        with served(tmp_path / "first", tmp_path / "second") as server:
+            server._subjects[1].kept.__dict__["layers"] = {
+                name: layer for name, layer in server._subjects[1].kept.layers.items() if name != "s2"
+            }
+            tab = new_tab(server)
+            page = tab.open("image=0&layer=s2&value=0,1,1&tool=runs")
+            page.wait_for_selector("#arithmetic .result")
+            page.click("#panel_runs button:has-text('Swap A and B')")
+            page.wait_for_selector("#arithmetic .result", state="detached")
+            page.wait_for_timeout(300)
+            assert page.is_hidden("#message")
+            page.goto("about:blank")
+
     def test_one_run_says_how_to_give_a_second(self, alone: Server, new_tab: Any) -> None:
         page = new_tab(alone).open("tool=runs")
         assert "with=RUN_DIR" in page.inner_text("#panel_runs")

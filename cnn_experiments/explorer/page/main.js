@@ -9,7 +9,7 @@ import { Likes } from "./likes.js";
 import { Maps } from "./maps.js";
 import { NetworkInput } from "./network_input.js";
 import { Probabilities, runMark } from "./probabilities.js";
-import { Questions, layerOf } from "./questions.js";
+import { Questions, hasValue, layerOf } from "./questions.js";
 import { savePage } from "./saved_page.js";
 import { Connection } from "./socket.js";
 import { State } from "./state.js";
@@ -73,12 +73,7 @@ function sensible(changes, runs, first) {
   if (layer === undefined) {
     delete changes.layer;
     delete changes.value;
-  } else if (
-    changes.value != null &&
-    [changes.value.map, changes.value.row, changes.value.column].some(
-      (number, side) => number < 0 || number >= layer.shape[side],
-    )
-  )
+  } else if (changes.value != null && !hasValue(runs[(changes.order ?? first.order)[0]], layer.name, changes.value))
     delete changes.value;
   if (changes.image?.test >= tests.count) delete changes.image;
   if (changes.image?.drawn !== undefined && !runs[0].drawable) delete changes.image;
