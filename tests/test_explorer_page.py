@@ -715,6 +715,16 @@ class TestTools:
         assert page.locator(".dot.right, .dot.wrong").count() == tasks  # kept in this browser
         assert page.is_hidden("#message")
 
+    def test_an_answer_is_not_given_to_another_task(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("tool=tasks")
+        page.fill(".task input[type=number]", "75")
+        script = "(main) => { main.click(); document.querySelectorAll('.dot')[1].click(); }"
+        page.locator(".task .main").evaluate(script)
+        page.wait_for_selector(".dot.right")
+        assert "Task 2 of" in page.inner_text(".task h3")
+        assert page.locator(".outcome").count() == 0
+
     def test_what_the_run_answers_is_right(self, lenet5: Server, new_tab: Any) -> None:
         page = new_tab(lenet5).open("tool=tasks")
         page.fill(".task input[type=number]", "75")

@@ -182,27 +182,23 @@ export class TaskList {
     const guess = this.guesses[this.at];
     const number = this.at;
     this.show(task);
-    fill(this.result, make("p.hint", {}, text("tasks.computing")));
+    const { run, result } = this;
+    fill(result, make("p.hint", {}, text("tasks.computing")));
+    const posed = { ...situation(this.state), off: [], square: null, epoch: null };
     const asker = {
-      run: this.run,
-      layer: (name) => layerOf(this.run, name),
-      ask: (kind, fields, changes = {}) =>
-        this.questions.connection.ask(kind, {
-          ...situation(this.state),
-          off: [],
-          square: null,
-          epoch: null,
-          ...changes,
-          ...fields,
-        }),
+      run,
+      layer: (name) => layerOf(run, name),
+      ask: (kind, fields, changes = {}) => this.questions.connection.ask(kind, { ...posed, ...changes, ...fields }),
     };
     await this.questions.guarded(async () => {
       const { answer, values } = await task.answer(asker);
+      if (run !== this.run) return;
       const right = task.kind === "number" ? Number(guess) === answer : guess === answer;
       this.remember(number, right);
       const shown =
         task.kind === "number" ? String(answer) : (options.find(([value]) => value === answer)?.[1] ?? answer);
       this.render();
+      if (number !== this.at) return; // another task is shown by now
       fill(
         this.result,
         make(
@@ -229,5 +225,6 @@ export class TaskList {
           : null,
       );
     });
+    fill(result); // of a question that was refused; otherwise it is no longer on the page
   }
 }
