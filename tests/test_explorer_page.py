@@ -864,6 +864,26 @@ class TestPage:
         page.keyboard.press("ArrowRight")
         assert page.get_attribute("#tab_off", "aria-selected") == "true"
 
+    def test_what_is_pressed_with_the_keyboard_can_be_pressed_again(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&layer=c1&tool=likes")
+        page.focus("#panel_likes button[aria-label='Next map']")
+        for value in (1, 2):
+            page.keyboard.press("Enter")
+            tab.waits_for(f"location.hash.includes('value={value}')")
+        page.click("#tab_off")
+        page.focus("#panel_off button:has-text('Switch off all of C1')")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.textContent === 'Switch on all of C1'")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.textContent === 'Switch off all of C1'")
+        page.focus("#menu_theme")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.id === 'menu_theme'")
+        page.focus("#language_ko")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.documentElement.lang === 'ko' && document.activeElement.id === 'language_ko'")
+
     def test_everything_that_can_be_pressed_has_a_name(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open()
         for tool in TOOLS:
