@@ -590,6 +590,14 @@ class TestTools:
             pictures.append(page.evaluate("document.querySelector('#input canvas').toDataURL()"))
         assert pictures[0] == pictures[1]  # the square lies over it, and can be taken away
 
+    def test_arrow_keys_move_the_square_from_where_it_is(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=looks&square=2,3,8")
+        tab.waits_for("document.querySelector('#input canvas').width === 32")
+        page.focus("#input canvas")
+        page.keyboard.press("ArrowRight")
+        tab.waits_for("location.hash.includes('square=2,4,8')")
+
     def test_what_was_computed_of_another_image_is_not_shown(self, lenet5: Server, new_tab: Any) -> None:
         tab = new_tab(lenet5)
         page = tab.open("image=0&tool=looks")
