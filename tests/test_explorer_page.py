@@ -928,6 +928,43 @@ class TestPage:
         page.locator("#layer figure[data-map='4'] canvas").tap()
         tab.waits_for("document.querySelector('#arithmetic h2').textContent.includes('S2, map 4')")
 
+    def test_what_a_finger_taps_is_what_is_read_out(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5, 360, has_touch=True, is_mobile=True)
+        page = tab.open("image=0&layer=c1")
+        canvas = page.locator("#layer figure[data-map='4'] canvas")
+        side = canvas.bounding_box()["width"]
+        for share in (0.4, 0.6):  # 28 rows and columns
+            canvas.tap(position={"x": share * side, "y": share * side})
+            place = f"row {int(share * 28)}, column {int(share * 28)}"
+            tab.waits_for(f"document.querySelector('#arithmetic h2').textContent.includes('C1, map 4, {place}')")
+            assert page.inner_text("#layer .caption").startswith(f"Map 4, {place}")
+            page.locator("h1").tap()
+
+    def test_a_second_finger_draws_no_line_to_the_first(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5, 360, has_touch=True, is_mobile=True)
+        page = tab.open("image=0")
+        page.click("#image button:has-text('Clear')")
+        box = page.locator("#image canvas").first.bounding_box()
+        touches = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *shares: float) -> None:
+            points = [
+                {"x": box["x"] + share * box["width"], "y": box["y"] + share * box["height"], "id": number}
+                for number, share in enumerate(shares)
+            ]
+            touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", 0.2)
+        touch("touchStart", 0.2, 0.8)
+        touch("touchMove", 0.22, 0.82)
+        touch("touchMove", 0.24, 0.84)
+        touch("touchEnd")
+        tab.waits_for("location.hash.includes('drawn.')")
+        page.wait_for_timeout(300)
+        drawn = drawn_bytes(page)
+        assert drawn[6 * 28 + 6] > 0
+        assert sum(drawn[12 * 28 :]) == 0
+
     def test_the_end_of_the_server_is_said(self, browser: Any, tmp_path: Path) -> None:
         shutil.copytree(CARRIED_RUN, tmp_path / "run")
         context = browser.new_context(locale="en-GB")

@@ -22,7 +22,10 @@ export class MapPicture {
     this.cursor = { row: 0, column: 0 };
     this.canvas.addEventListener("pointermove", (event) => this.at(event, listeners.point));
     this.canvas.addEventListener("pointerleave", () => listeners.leave());
-    this.canvas.addEventListener("click", (event) => this.at(event, listeners.pick));
+    this.canvas.addEventListener("click", (event) => {
+      this.at(event, listeners.point); // a finger has not pointed there before
+      this.at(event, listeners.pick);
+    });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.canvas.addEventListener("focus", () => listeners.point(this.cursor.row, this.cursor.column));
     this.canvas.addEventListener("blur", () => listeners.leave());
