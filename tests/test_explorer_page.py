@@ -892,6 +892,12 @@ class TestPage:
         page.keyboard.press("Enter")
         tab.waits_for("document.documentElement.lang === 'ko' && document.activeElement.id === 'language_ko'")
 
+    def test_what_is_no_number_is_a_dash(self, alone: Server, new_tab: Any) -> None:
+        page = new_tab(alone).open()
+        script = """import('/page/numbers.js').then(({ decimal, figure }) =>
+          [null, NaN, Infinity, -Infinity].map((value) => [decimal(value), figure(value)]))"""
+        assert page.evaluate(script) == [["–"] * 2, ["–"] * 2, ["∞"] * 2, ["−∞"] * 2]
+
     def test_everything_that_can_be_pressed_has_a_name(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open()
         for tool in TOOLS:
