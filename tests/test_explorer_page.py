@@ -335,6 +335,13 @@ class TestImage:
         tab.waits_for("document.querySelector('#image .caption').textContent.startsWith('Your photo')")
         assert page.is_hidden("#message")
 
+    def test_what_cannot_be_read_gets_one_sentence(self, alone: Server, new_tab: Any, tmp_path: Path) -> None:
+        page = new_tab(alone).open()
+        page.evaluate("() => { File.prototype.arrayBuffer = () => Promise.reject(new DOMException('a folder')); }")
+        give(page, photograph(tmp_path), "drop")
+        page.wait_for_selector("#message:visible")
+        assert page.inner_text("#message").startswith("This file cannot be used: it is no image")
+
     def test_a_broken_photo_gets_one_sentence(self, any_server: Server, new_tab: Any, tmp_path: Path) -> None:
         tab = new_tab(any_server)
         page = tab.open()

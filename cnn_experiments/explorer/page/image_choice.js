@@ -4,7 +4,7 @@ import { greys, paint, paintPhoto } from "./colours.js";
 import { Drawing, SIDE, inkOf } from "./drawing.js";
 import { button, fill, make } from "./elements.js";
 import { count } from "./numbers.js";
-import { Refused } from "./socket.js";
+import { Refused, isOutdated } from "./socket.js";
 import { text } from "./texts.js";
 
 const A_PAGE = 20; // test images shown at once
@@ -70,8 +70,9 @@ export class ImageChoice {
       const { key } = await this.questions.connection.upload(this.state.get("order")[0], file);
       this.state.set({ image: { upload: key }, moving: false, message: null });
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      this.state.set({ message: error.message });
+      if (isOutdated(error)) return;
+      const message = error instanceof Refused ? error.message : text("refusal.file.unknown"); // such as a folder
+      this.state.set({ message });
     }
   }
 
