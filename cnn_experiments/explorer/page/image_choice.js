@@ -180,6 +180,7 @@ export class ImageChoice {
     );
     const of = tests[this.part] ?? [];
     const pages = Math.ceil(of.length / A_PAGE);
+    this.page = Math.max(0, Math.min(this.page, pages - 1)); // another run may have fewer
     const indices = of.slice(this.page * A_PAGE, (this.page + 1) * A_PAGE);
     const turn = (by) => {
       this.page = (this.page + by + pages) % pages;
