@@ -830,14 +830,16 @@ class TestPage:
             "image=drawn.!!!&layer=c1&value=-1,0,0&square=1,2&runs=0,0",
             "image=drawn.AAAA&off=%00&value=1e9,0,0&probability=77",
             "=&&&#%E0%A4%A",
+            "tool=toString&language=constructor",
         ],
     )
     def test_an_address_that_makes_no_sense_shows_the_page_all_the_same(
         self, lenet5: Server, new_tab: Any, situation: str
     ) -> None:
         tab = new_tab(lenet5)
-        tab.open(situation)
+        page = tab.open(situation)
         assert sum(tab.shares()) == pytest.approx(1, abs=0.01)
+        assert page.get_attribute("#tab_tasks", "aria-selected") == "true"
 
     def test_the_saved_file_opens_by_itself(self, any_server: Server, new_tab: Any, tmp_path: Path) -> None:
         tab = new_tab(any_server)

@@ -78,8 +78,8 @@ function sensible(changes, runs, first) {
   if (changes.image?.test >= tests.count) delete changes.image;
   if (changes.image?.drawn !== undefined && !runs[0].drawable) delete changes.image;
   if (changes.epoch != null && !epochs.includes(changes.epoch)) delete changes.epoch;
-  if (!(changes.tool in TOOLS)) delete changes.tool;
-  if (!(changes.language in LANGUAGES)) delete changes.language;
+  if (!Object.hasOwn(TOOLS, changes.tool)) delete changes.tool;
+  if (!Object.hasOwn(LANGUAGES, changes.language)) delete changes.language;
   changes.off = (changes.off ?? []).filter(({ layer: name, maps }) => {
     const found = layers.find((one) => one.name === name);
     return found !== undefined && (maps === "all" || maps.every((map) => map < found.shape[0]));
