@@ -912,7 +912,7 @@ class TestPage:
         for tool in TOOLS:
             page.click(f"#tab_{tool}")
             nameless = page.eval_on_selector_all(
-                "button, input:not([type=file]), select, [role=img], [role=group]",
+                "button, input:not([type=file]), select, [role=img], [role=application], [role=group]",
                 """all => all.filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim()
                   || one.labels?.[0]?.textContent.trim())).map((one) => one.outerHTML)""",
             )

@@ -18,7 +18,7 @@ export class ImageChoice {
     this.part = "right";
     this.page = 0;
     this.pictures = new Map();
-    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "img" });
+    this.canvas = make("canvas.pixels", { tabIndex: 0 });
     this.canvas.getContext("2d", { willReadFrequently: true });
     this.cursor = make("div.cursor", { hidden: true });
     this.drawing = new Drawing(this.canvas, (drawn, moving) => state.set({ image: { drawn }, moving }));
@@ -80,6 +80,7 @@ export class ImageChoice {
     const { drawable } = this.run;
     this.drawing.enabled = drawable;
     this.canvas.classList.toggle("drawable", drawable);
+    this.canvas.setAttribute("role", drawable ? "application" : "img");
     this.canvas.setAttribute("aria-label", text(drawable ? "image.draw_label" : "image.photo_label"));
     const pen = this.toolButton("pen");
     const rubber = this.toolButton("rubber");

@@ -15,7 +15,7 @@ export class MapPicture {
    */
   constructor(listeners) {
     this.listeners = listeners;
-    this.canvas = make("canvas.pixels", { role: "img", tabIndex: -1 });
+    this.canvas = make("canvas.pixels", { role: "application", tabIndex: -1 });
     this.field = make("div.outline", { hidden: true });
     this.place = make("div.place", { hidden: true });
     this.element = make("div.map", {}, this.canvas, this.field, this.place);

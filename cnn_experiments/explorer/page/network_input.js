@@ -9,7 +9,7 @@ export class NetworkInput {
   constructor(root, state) {
     this.root = root;
     this.state = state;
-    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "img" });
+    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "application" });
     this.overlay = make("canvas.pixels.overlay", { hidden: true, width: 1, height: 1 });
     this.field = make("div.outline", { hidden: true });
     this.square = make("div.square", { hidden: true });
