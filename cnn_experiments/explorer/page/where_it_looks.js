@@ -29,7 +29,7 @@ export class WhereItLooks {
 
   /** The class that is asked about: the chosen one, or that of the answer without the square. */
   get chosenClass() {
-    if (this.class !== null) return this.class;
+    if (this.class !== null && this.class < this.run.classes.length) return this.class;
     const look = this.state.get("looks")[this.state.get("order")[0]];
     const values = (look?.before ?? look)?.probabilities.values;
     return values === undefined ? 0 : values.indexOf(Math.max(...values));
