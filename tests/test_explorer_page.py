@@ -831,6 +831,7 @@ class TestPage:
             "image=drawn.AAAA&off=%00&value=1e9,0,0&probability=77",
             "=&&&#%E0%A4%A",
             "tool=toString&language=constructor",
+            "image=0&square=0,0,0&probability=77",
         ],
     )
     def test_an_address_that_makes_no_sense_shows_the_page_all_the_same(
@@ -840,6 +841,7 @@ class TestPage:
         page = tab.open(situation)
         assert sum(tab.shares()) == pytest.approx(1, abs=0.01)
         assert page.get_attribute("#tab_tasks", "aria-selected") == "true"
+        assert page.is_hidden("#message")
 
     def test_the_saved_file_opens_by_itself(self, any_server: Server, new_tab: Any, tmp_path: Path) -> None:
         tab = new_tab(any_server)

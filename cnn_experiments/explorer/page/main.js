@@ -26,6 +26,8 @@ const WIDE_TOOLS = ["runs"]; // which stand in the middle of a wide screen, wher
 const WIDE = matchMedia("(min-width: 1200px)");
 const SHOWN = ["image", "layer", "value", "probabilityOf", "off", "square", "epoch", "tool", "language", "order"];
 
+const FARTHEST = 10_000; // pixels of a square from the image's corner
+
 const place = (name) => document.getElementById(name);
 
 /** A value that the browser kept, if it keeps any. */
@@ -66,9 +68,14 @@ function beginning(runs) {
   };
 }
 
+/** Whether the server takes a square. */
+function isSquare({ top, left, side }) {
+  return side > 0 && [top, left, side].every((number) => Math.abs(number) <= FARTHEST);
+}
+
 /** What of an address makes sense for these runs. */
 function sensible(changes, runs, first) {
-  const { layers, tests, epochs } = runs[(changes.order ?? first.order)[0]];
+  const { layers, tests, epochs, classes } = runs[(changes.order ?? first.order)[0]];
   const layer = layers.find(({ name }) => name === (changes.layer ?? first.layer));
   if (layer === undefined) {
     delete changes.layer;
@@ -77,6 +84,8 @@ function sensible(changes, runs, first) {
     delete changes.value;
   if (changes.image?.test >= tests.count) delete changes.image;
   if (changes.image?.drawn !== undefined && !runs[0].drawable) delete changes.image;
+  if (changes.probabilityOf != null && classes[changes.probabilityOf] === undefined) delete changes.probabilityOf;
+  if (changes.square != null && !isSquare(changes.square)) delete changes.square;
   if (changes.epoch != null && !epochs.includes(changes.epoch)) delete changes.epoch;
   if (!Object.hasOwn(TOOLS, changes.tool)) delete changes.tool;
   if (!Object.hasOwn(LANGUAGES, changes.language)) delete changes.language;
