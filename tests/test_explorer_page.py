@@ -710,6 +710,14 @@ class TestTools:
         page.click("#panel_time button:has-text('Play')")
         tab.waits_for("!location.hash.includes('epoch=')")
         tab.waits_for("document.querySelector('#panel_time output').textContent === 'best epoch'")
+        script = """(slider) => {
+          document.querySelector("#panel_time button.main").click();
+          slider.value = 2;
+          slider.dispatchEvent(new Event("input"));
+        }"""
+        slider.evaluate(script)  # whoever moves the slider while it plays does not want it to move on
+        page.wait_for_timeout(1200)
+        assert slider.input_value() == "2"
 
     @pytest.mark.slow
     def test_every_task_is_predicted_then_answered(self, any_server: Server, new_tab: Any) -> None:
