@@ -311,6 +311,20 @@ def test_everything_by_keyboard_alone(page: Any) -> None:
     assert page.evaluate(outline) == "solid"
 
 
+@pytest.mark.parametrize("tab", [390], indirect=True)
+def test_matrices_that_are_made_anew_scroll_by_keyboard(tab: Tab, tmp_path: Path) -> None:
+    classes = [f"class{number}" for number in range(20)]
+    for name in "ab":
+        matrix = {"classes": classes, "test": [[5] * 20] * 20}
+        write_run(tmp_path / "runs" / name, 0.9, 7, model__init=name, metrics={"confusion": matrix})
+    (tmp_path / "comparison.html").write_text(compare(tmp_path / "runs").to_html(), encoding="utf-8")
+    page = tab.open(tmp_path / "comparison.html")
+    page.wait_for_selector("#confusion .wide[tabindex='0']")
+    page.select_option("#confusion select", index=1)
+    page.wait_for_selector("#confusion td.more")
+    page.wait_for_selector("#confusion .wide[tabindex='0']")
+
+
 def test_on_paper_and_in_the_dark(page: Any) -> None:
     colour = "getComputedStyle(document.body.parentElement).backgroundColor"
     page.emulate_media(color_scheme="dark")

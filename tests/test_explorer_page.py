@@ -335,6 +335,13 @@ class TestImage:
         tab.waits_for("document.querySelector('#image .caption').textContent.startsWith('Your photo')")
         assert page.is_hidden("#message")
 
+    def test_what_cannot_be_read_gets_one_sentence(self, alone: Server, new_tab: Any, tmp_path: Path) -> None:
+        page = new_tab(alone).open()
+        page.evaluate("() => { File.prototype.arrayBuffer = () => Promise.reject(new DOMException('a folder')); }")
+        give(page, photograph(tmp_path), "drop")
+        page.wait_for_selector("#message:visible")
+        assert page.inner_text("#message").startswith("This file cannot be used: it is no image")
+
     def test_a_broken_photo_gets_one_sentence(self, any_server: Server, new_tab: Any, tmp_path: Path) -> None:
         tab = new_tab(any_server)
         page = tab.open()
@@ -581,6 +588,38 @@ class TestTools:
         page.keyboard.press("Escape")
         page.wait_for_selector("#input .square", state="hidden")
 
+    def test_the_square_is_no_part_of_the_picture(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        pictures = []
+        for square in ("", "&square=8,8,12"):
+            page = tab.open(f"image=0&tool=looks{square}")
+            tab.waits_for("document.querySelector('#input canvas').width === 32")
+            pictures.append(page.evaluate("document.querySelector('#input canvas').toDataURL()"))
+        assert pictures[0] == pictures[1]  # the square lies over it, and can be taken away
+
+    def test_arrow_keys_move_the_square_from_where_it_is(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=looks&square=2,3,8")
+        tab.waits_for("document.querySelector('#input canvas').width === 32")
+        page.focus("#input canvas")
+        page.keyboard.press("ArrowRight")
+        tab.waits_for("location.hash.includes('square=2,4,8')")
+
+    def test_what_was_computed_of_another_image_is_not_shown(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=looks")
+        page.wait_for_selector("#image .thumbnail:nth-child(5)")
+        script = "(start) => { start.click(); document.querySelector('#image .thumbnail:nth-child(5)').click(); }"
+        page.locator("#panel_looks button:has-text('Compute both')").evaluate(script)
+        page.wait_for_timeout(1500)
+        assert page.locator(".heat_map").count() == 0
+        tab.open("image=0&tool=off")
+        page.wait_for_selector("#image .thumbnail:nth-child(5)")
+        page.locator("#panel_off button:has-text('Try all maps')").evaluate(script)
+        page.wait_for_timeout(1500)
+        assert page.locator("#panel_off table").count() == 0
+        assert page.is_hidden("#panel_off .progress")
+
     def test_heat_map_and_grad_cam(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open("tool=looks")
         page.click("#panel_looks button:has-text('Compute both')")
@@ -614,6 +653,42 @@ class TestTools:
         tab.waits_for("location.hash.includes('runs=1,0')")
         page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
 
+    def test_figures_of_another_epoch_are_not_shown(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&tool=time")
+        script = """() => {
+          document.querySelector("#tab_runs").click();
+          document.querySelector("#tab_time").click();
+          const slider = document.querySelector("#panel_time input[type=range]");
+          slider.value = 1;
+          slider.dispatchEvent(new Event("input"));
+        }"""
+        page.evaluate(script)
+        tab.waits_for("location.hash.includes('epoch=10')")
+        page.wait_for_timeout(3000)
+        page.click("#tab_runs")
+        page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
+        found = page.inner_text("#panel_runs .figures")
+        tab.open("image=0&tool=runs&epoch=10")
+        page.wait_for_selector("#panel_runs .layer_figures:nth-of-type(7)")
+        assert page.inner_text("#panel_runs .figures") == found
+
+    def test_a_value_that_the_other_run_lacks_is_not_asked_of_it(self, new_tab: Any, tmp_path: Path) -> None:
+        for name in ("first", "second"):
+            shutil.copytree(CARRIED_RUN, tmp_path / name, ignore=shutil.ignore_patterns("snapshots"))
+        with served(tmp_path / "first", tmp_path / "second") as server:
+            server._subjects[1].kept.__dict__["layers"] = {
+                name: layer for name, layer in server._subjects[1].kept.layers.items() if name != "s2"
+            }
+            tab = new_tab(server)
+            page = tab.open("image=0&layer=s2&value=0,1,1&tool=runs")
+            page.wait_for_selector("#arithmetic .result")
+            page.click("#panel_runs button:has-text('Swap A and B')")
+            page.wait_for_selector("#arithmetic .result", state="detached")
+            page.wait_for_timeout(300)
+            assert page.is_hidden("#message")
+            page.goto("about:blank")
+
     def test_one_run_says_how_to_give_a_second(self, alone: Server, new_tab: Any) -> None:
         page = new_tab(alone).open("tool=runs")
         assert "with=RUN_DIR" in page.inner_text("#panel_runs")
@@ -635,6 +710,14 @@ class TestTools:
         page.click("#panel_time button:has-text('Play')")
         tab.waits_for("!location.hash.includes('epoch=')")
         tab.waits_for("document.querySelector('#panel_time output').textContent === 'best epoch'")
+        script = """(slider) => {
+          document.querySelector("#panel_time button.main").click();
+          slider.value = 2;
+          slider.dispatchEvent(new Event("input"));
+        }"""
+        slider.evaluate(script)  # whoever moves the slider while it plays does not want it to move on
+        page.wait_for_timeout(1200)
+        assert slider.input_value() == "2"
 
     @pytest.mark.slow
     def test_every_task_is_predicted_then_answered(self, any_server: Server, new_tab: Any) -> None:
@@ -654,6 +737,16 @@ class TestTools:
         tab.open("tool=tasks")
         assert page.locator(".dot.right, .dot.wrong").count() == tasks  # kept in this browser
         assert page.is_hidden("#message")
+
+    def test_an_answer_is_not_given_to_another_task(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("tool=tasks")
+        page.fill(".task input[type=number]", "75")
+        script = "(main) => { main.click(); document.querySelectorAll('.dot')[1].click(); }"
+        page.locator(".task .main").evaluate(script)
+        page.wait_for_selector(".dot.right")
+        assert "Task 2 of" in page.inner_text(".task h3")
+        assert page.locator(".outcome").count() == 0
 
     def test_what_the_run_answers_is_right(self, lenet5: Server, new_tab: Any) -> None:
         page = new_tab(lenet5).open("tool=tasks")
@@ -745,14 +838,18 @@ class TestPage:
             "image=drawn.!!!&layer=c1&value=-1,0,0&square=1,2&runs=0,0",
             "image=drawn.AAAA&off=%00&value=1e9,0,0&probability=77",
             "=&&&#%E0%A4%A",
+            "tool=toString&language=constructor",
+            "image=0&square=0,0,0&probability=77",
         ],
     )
     def test_an_address_that_makes_no_sense_shows_the_page_all_the_same(
         self, lenet5: Server, new_tab: Any, situation: str
     ) -> None:
         tab = new_tab(lenet5)
-        tab.open(situation)
+        page = tab.open(situation)
         assert sum(tab.shares()) == pytest.approx(1, abs=0.01)
+        assert page.get_attribute("#tab_tasks", "aria-selected") == "true"
+        assert page.is_hidden("#message")
 
     def test_the_saved_file_opens_by_itself(self, any_server: Server, new_tab: Any, tmp_path: Path) -> None:
         tab = new_tab(any_server)
@@ -794,12 +891,38 @@ class TestPage:
         page.keyboard.press("ArrowRight")
         assert page.get_attribute("#tab_off", "aria-selected") == "true"
 
+    def test_what_is_pressed_with_the_keyboard_can_be_pressed_again(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&layer=c1&tool=likes")
+        page.focus("#panel_likes button[aria-label='Next map']")
+        for value in (1, 2):
+            page.keyboard.press("Enter")
+            tab.waits_for(f"location.hash.includes('value={value}')")
+        page.click("#tab_off")
+        page.focus("#panel_off button:has-text('Switch off all of C1')")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.textContent === 'Switch on all of C1'")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.textContent === 'Switch off all of C1'")
+        page.focus("#menu_theme")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.activeElement.id === 'menu_theme'")
+        page.focus("#language_ko")
+        page.keyboard.press("Enter")
+        tab.waits_for("document.documentElement.lang === 'ko' && document.activeElement.id === 'language_ko'")
+
+    def test_what_is_no_number_is_a_dash(self, alone: Server, new_tab: Any) -> None:
+        page = new_tab(alone).open()
+        script = """import('/page/numbers.js').then(({ decimal, figure }) =>
+          [null, NaN, Infinity, -Infinity].map((value) => [decimal(value), figure(value)]))"""
+        assert page.evaluate(script) == [["–"] * 2, ["–"] * 2, ["∞"] * 2, ["−∞"] * 2]
+
     def test_everything_that_can_be_pressed_has_a_name(self, any_server: Server, new_tab: Any) -> None:
         page = new_tab(any_server).open()
         for tool in TOOLS:
             page.click(f"#tab_{tool}")
             nameless = page.eval_on_selector_all(
-                "button, input:not([type=file]), select, [role=img], [role=group]",
+                "button, input:not([type=file]), select, [role=img], [role=application], [role=group]",
                 """all => all.filter((one) => !(one.getAttribute('aria-label') || one.textContent.trim()
                   || one.labels?.[0]?.textContent.trim())).map((one) => one.outerHTML)""",
             )
@@ -829,6 +952,43 @@ class TestPage:
         page.locator(".tile[data-layer='s2']").tap()
         page.locator("#layer figure[data-map='4'] canvas").tap()
         tab.waits_for("document.querySelector('#arithmetic h2').textContent.includes('S2, map 4')")
+
+    def test_what_a_finger_taps_is_what_is_read_out(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5, 360, has_touch=True, is_mobile=True)
+        page = tab.open("image=0&layer=c1")
+        canvas = page.locator("#layer figure[data-map='4'] canvas")
+        side = canvas.bounding_box()["width"]
+        for share in (0.4, 0.6):  # 28 rows and columns
+            canvas.tap(position={"x": share * side, "y": share * side})
+            place = f"row {int(share * 28)}, column {int(share * 28)}"
+            tab.waits_for(f"document.querySelector('#arithmetic h2').textContent.includes('C1, map 4, {place}')")
+            assert page.inner_text("#layer .caption").startswith(f"Map 4, {place}")
+            page.locator("h1").tap()
+
+    def test_a_second_finger_draws_no_line_to_the_first(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5, 360, has_touch=True, is_mobile=True)
+        page = tab.open("image=0")
+        page.click("#image button:has-text('Clear')")
+        box = page.locator("#image canvas").first.bounding_box()
+        touches = page.context.new_cdp_session(page)
+
+        def touch(kind: str, *shares: float) -> None:
+            points = [
+                {"x": box["x"] + share * box["width"], "y": box["y"] + share * box["height"], "id": number}
+                for number, share in enumerate(shares)
+            ]
+            touches.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": points})
+
+        touch("touchStart", 0.2)
+        touch("touchStart", 0.2, 0.8)
+        touch("touchMove", 0.22, 0.82)
+        touch("touchMove", 0.24, 0.84)
+        touch("touchEnd")
+        tab.waits_for("location.hash.includes('drawn.')")
+        page.wait_for_timeout(300)
+        drawn = drawn_bytes(page)
+        assert drawn[6 * 28 + 6] > 0
+        assert sum(drawn[12 * 28 :]) == 0
 
     def test_the_end_of_the_server_is_said(self, browser: Any, tmp_path: Path) -> None:
         shutil.copytree(CARRIED_RUN, tmp_path / "run")

@@ -26,7 +26,7 @@ export function functionChart(of, value, result, label) {
 /**
  * Lines over the same places.
  * @param {{x: number, y: number}[][]} lines of the first and second run
- * @param {object} options ``label``; ``at``, a place to mark
+ * @param {object} options ``label``; ``at``, a place to mark; the network before training has none on the axis
  */
 export function lineChart(lines, { label, at = null }) {
   const points = lines.flat();
@@ -44,7 +44,7 @@ export function lineChart(lines, { label, at = null }) {
     { viewBox: "0 0 300 110", class: "chart", role: "img", "aria-label": label },
     makeSvg("path", { class: "axis", d: "M40 8V90H292" }),
     ...lines.map((line, run) => makeSvg("path", { class: `line run${run}`, d: path(line) })),
-    ...(at === null ? [] : [makeSvg("path", { class: "guide", d: `M${x(at)} 8V90` })]),
+    ...(at === null || at < first || at > last ? [] : [makeSvg("path", { class: "guide", d: `M${x(at)} 8V90` })]),
     words(figure(high, 3), 36, 16, "end"),
     words(figure(low, 3), 36, 90, "end"),
     words(String(first), 40, 104, "middle"),

@@ -22,7 +22,7 @@ export class Drawing {
     this.cursor = { row: 14, column: 14 };
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, () => this.end());
+    for (const end of ["pointerup", "pointercancel"]) canvas.addEventListener(end, (event) => this.end(event));
     canvas.addEventListener("keydown", (event) => this.key(event));
   }
 
@@ -62,7 +62,7 @@ export class Drawing {
   }
 
   begin(event) {
-    if (!this.enabled || event.button > 0) return;
+    if (!this.enabled || event.button > 0 || !event.isPrimary) return; // a second finger draws nothing
     event.preventDefault();
     this.canvas.focus({ preventScroll: true });
     this.canvas.setPointerCapture(event.pointerId);
@@ -73,7 +73,7 @@ export class Drawing {
   }
 
   move(event) {
-    if (this.last === null) return;
+    if (this.last === null || !event.isPrimary) return;
     const events = event.getCoalescedEvents?.() ?? [];
     for (const one of events.length > 0 ? events : [event]) {
       const place = this.placeOf(one);
@@ -83,8 +83,8 @@ export class Drawing {
     this.changed(true);
   }
 
-  end() {
-    if (this.last === null) return;
+  end(event) {
+    if (this.last === null || !event.isPrimary) return;
     this.last = null;
     this.changed(false);
   }

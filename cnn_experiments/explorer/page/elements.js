@@ -35,11 +35,24 @@ export function makeSvg(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Put other children in place of an element's own. */
+const FOCUSABLE = "button:enabled, input:enabled, select:enabled, [tabindex]";
+
+/** Put other children in place of an element's own. The focus of the keyboard stays in its place. */
 export function fill(element, ...children) {
+  const focused = document.activeElement;
+  const at = element.contains(focused) ? [...element.querySelectorAll(FOCUSABLE)].indexOf(focused) : -1;
   element.replaceChildren(
     ...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false),
   );
+  if (at >= 0) queueMicrotask(() => focusAgain(element, focused, at)); // once all that belongs to it has been put in
+}
+
+/** Focus what had the focus, or what came in its stead: the element of the same id, or else the one that is as far on. */
+function focusAgain(element, focused, at) {
+  if (document.activeElement !== document.body) return;
+  const all = [...element.querySelectorAll(FOCUSABLE)];
+  const same = focused.isConnected ? focused : all.find(({ id }) => id !== "" && id === focused.id);
+  (same ?? all[at] ?? all.at(-1))?.focus({ preventScroll: true });
 }
 
 /** Make a button with a text. */

@@ -4,7 +4,7 @@ import { greys, paint, paintPhoto } from "./colours.js";
 import { Drawing, SIDE, inkOf } from "./drawing.js";
 import { button, fill, make } from "./elements.js";
 import { count } from "./numbers.js";
-import { Refused } from "./socket.js";
+import { Refused, isOutdated } from "./socket.js";
 import { text } from "./texts.js";
 
 const A_PAGE = 20; // test images shown at once
@@ -18,7 +18,7 @@ export class ImageChoice {
     this.part = "right";
     this.page = 0;
     this.pictures = new Map();
-    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "img" });
+    this.canvas = make("canvas.pixels", { tabIndex: 0 });
     this.canvas.getContext("2d", { willReadFrequently: true });
     this.cursor = make("div.cursor", { hidden: true });
     this.drawing = new Drawing(this.canvas, (drawn, moving) => state.set({ image: { drawn }, moving }));
@@ -70,8 +70,9 @@ export class ImageChoice {
       const { key } = await this.questions.connection.upload(this.state.get("order")[0], file);
       this.state.set({ image: { upload: key }, moving: false, message: null });
     } catch (error) {
-      if (!(error instanceof Refused)) throw error;
-      this.state.set({ message: error.message });
+      if (isOutdated(error)) return;
+      const message = error instanceof Refused ? error.message : text("refusal.file.unknown"); // such as a folder
+      this.state.set({ message });
     }
   }
 
@@ -79,6 +80,7 @@ export class ImageChoice {
     const { drawable } = this.run;
     this.drawing.enabled = drawable;
     this.canvas.classList.toggle("drawable", drawable);
+    this.canvas.setAttribute("role", drawable ? "application" : "img");
     this.canvas.setAttribute("aria-label", text(drawable ? "image.draw_label" : "image.photo_label"));
     const pen = this.toolButton("pen");
     const rubber = this.toolButton("rubber");
@@ -179,6 +181,7 @@ export class ImageChoice {
     );
     const of = tests[this.part] ?? [];
     const pages = Math.ceil(of.length / A_PAGE);
+    this.page = Math.max(0, Math.min(this.page, pages - 1)); // another run may have fewer
     const indices = of.slice(this.page * A_PAGE, (this.page + 1) * A_PAGE);
     const turn = (by) => {
       this.page = (this.page + by + pages) % pages;

@@ -9,7 +9,7 @@ import { Likes } from "./likes.js";
 import { Maps } from "./maps.js";
 import { NetworkInput } from "./network_input.js";
 import { Probabilities, runMark } from "./probabilities.js";
-import { Questions, layerOf } from "./questions.js";
+import { Questions, hasValue, layerOf } from "./questions.js";
 import { savePage } from "./saved_page.js";
 import { Connection } from "./socket.js";
 import { State } from "./state.js";
@@ -25,6 +25,8 @@ const TOOLS = { tasks: TaskList, off: SwitchOff, looks: WhereItLooks, likes: Lik
 const WIDE_TOOLS = ["runs"]; // which stand in the middle of a wide screen, where there is room for them
 const WIDE = matchMedia("(min-width: 1200px)");
 const SHOWN = ["image", "layer", "value", "probabilityOf", "off", "square", "epoch", "tool", "language", "order"];
+
+const FARTHEST = 10_000; // pixels of a square from the image's corner
 
 const place = (name) => document.getElementById(name);
 
@@ -66,25 +68,27 @@ function beginning(runs) {
   };
 }
 
+/** Whether the server takes a square. */
+function isSquare({ top, left, side }) {
+  return side > 0 && [top, left, side].every((number) => Math.abs(number) <= FARTHEST);
+}
+
 /** What of an address makes sense for these runs. */
 function sensible(changes, runs, first) {
-  const { layers, tests, epochs } = runs[(changes.order ?? first.order)[0]];
+  const { layers, tests, epochs, classes } = runs[(changes.order ?? first.order)[0]];
   const layer = layers.find(({ name }) => name === (changes.layer ?? first.layer));
   if (layer === undefined) {
     delete changes.layer;
     delete changes.value;
-  } else if (
-    changes.value != null &&
-    [changes.value.map, changes.value.row, changes.value.column].some(
-      (number, side) => number < 0 || number >= layer.shape[side],
-    )
-  )
+  } else if (changes.value != null && !hasValue(runs[(changes.order ?? first.order)[0]], layer.name, changes.value))
     delete changes.value;
   if (changes.image?.test >= tests.count) delete changes.image;
   if (changes.image?.drawn !== undefined && !runs[0].drawable) delete changes.image;
+  if (changes.probabilityOf != null && classes[changes.probabilityOf] === undefined) delete changes.probabilityOf;
+  if (changes.square != null && !isSquare(changes.square)) delete changes.square;
   if (changes.epoch != null && !epochs.includes(changes.epoch)) delete changes.epoch;
-  if (!(changes.tool in TOOLS)) delete changes.tool;
-  if (!(changes.language in LANGUAGES)) delete changes.language;
+  if (!Object.hasOwn(TOOLS, changes.tool)) delete changes.tool;
+  if (!Object.hasOwn(LANGUAGES, changes.language)) delete changes.language;
   changes.off = (changes.off ?? []).filter(({ layer: name, maps }) => {
     const found = layers.find((one) => one.name === name);
     return found !== undefined && (maps === "all" || maps.every((map) => map < found.shape[0]));

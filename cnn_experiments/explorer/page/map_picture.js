@@ -15,14 +15,17 @@ export class MapPicture {
    */
   constructor(listeners) {
     this.listeners = listeners;
-    this.canvas = make("canvas.pixels", { role: "img", tabIndex: -1 });
+    this.canvas = make("canvas.pixels", { role: "application", tabIndex: -1 });
     this.field = make("div.outline", { hidden: true });
     this.place = make("div.place", { hidden: true });
     this.element = make("div.map", {}, this.canvas, this.field, this.place);
     this.cursor = { row: 0, column: 0 };
     this.canvas.addEventListener("pointermove", (event) => this.at(event, listeners.point));
     this.canvas.addEventListener("pointerleave", () => listeners.leave());
-    this.canvas.addEventListener("click", (event) => this.at(event, listeners.pick));
+    this.canvas.addEventListener("click", (event) => {
+      this.at(event, listeners.point); // a finger has not pointed there before
+      this.at(event, listeners.pick);
+    });
     this.canvas.addEventListener("keydown", (event) => this.key(event));
     this.canvas.addEventListener("focus", () => listeners.point(this.cursor.row, this.cursor.column));
     this.canvas.addEventListener("blur", () => listeners.leave());

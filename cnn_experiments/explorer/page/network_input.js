@@ -9,7 +9,7 @@ export class NetworkInput {
   constructor(root, state) {
     this.root = root;
     this.state = state;
-    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "img" });
+    this.canvas = make("canvas.pixels", { tabIndex: 0, role: "application" });
     this.overlay = make("canvas.pixels.overlay", { hidden: true, width: 1, height: 1 });
     this.field = make("div.outline", { hidden: true });
     this.square = make("div.square", { hidden: true });
@@ -85,7 +85,11 @@ export class NetworkInput {
     event.preventDefault();
     const { height, width } = this.size;
     const step = event.shiftKey ? 4 : 1;
-    const from = this.place ?? { row: height >> 1, column: width >> 1 };
+    const square = this.state.get("tool") === "looks" ? this.state.get("square") : null;
+    const from =
+      square === null
+        ? (this.place ?? { row: height >> 1, column: width >> 1 })
+        : { row: square.top + (square.side >> 1), column: square.left + (square.side >> 1) };
     this.place = {
       row: Math.min(height - 1, Math.max(0, from.row + move[0] * step)),
       column: Math.min(width - 1, Math.max(0, from.column + move[1] * step)),

@@ -2,9 +2,9 @@
 
 const MINUS = "−";
 
-/** A number with so many digits after the point and a true minus sign. */
+/** A number with so many digits after the point and a true minus sign; null stands for what is no number. */
 export function decimal(value, digits = 2) {
-  if (!Number.isFinite(value)) return Number.isNaN(value) ? "–" : value > 0 ? "∞" : `${MINUS}∞`;
+  if (!Number.isFinite(value)) return value === Infinity ? "∞" : value === -Infinity ? `${MINUS}∞` : "–";
   const text = Math.abs(value).toFixed(digits);
   return value < 0 && Number(text) !== 0 ? MINUS + text : text;
 }

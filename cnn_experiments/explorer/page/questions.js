@@ -42,6 +42,12 @@ export function layerOf(run, name) {
   return run.layers.find((layer) => layer.name === name);
 }
 
+/** Whether a layer of a run has a value. */
+export function hasValue(run, name, { map, row, column }) {
+  const shape = layerOf(run, name)?.shape;
+  return shape !== undefined && [map, row, column].every((number, side) => number >= 0 && number < shape[side]);
+}
+
 export class Questions {
   constructor(state, connection) {
     this.state = state;
@@ -94,7 +100,7 @@ export class Questions {
   }
 
   async imageNow() {
-    this.state.set({ shown: await this.ask("image") });
+    this.state.set({ shown: await this.ask("image", { square: null }) }); // the square is laid over it
   }
 
   async fieldsNow() {

@@ -109,6 +109,7 @@ export class Strip {
     if (parts.length === 0) return element;
     const open = this.state.get("unfolded").includes(layer.name);
     const unfold = button(open ? "◂" : "▸", () => this.unfold(layer.name, !open), {
+      id: `unfold_${layer.name}`,
       ariaExpanded: String(open),
       ariaLabel: text(open ? "strip.fold" : "strip.unfold", { layer: layerName(layer.name) }),
       title: text(open ? "strip.fold" : "strip.unfold", { layer: layerName(layer.name) }),

@@ -16,7 +16,7 @@ export class SwitchOff {
     this.questions = questions;
     state.watch(["off", "offTo", "layer", "value", "order"], () => this.render());
     state.watch(["image", "order", "epoch", "offTo"], () => this.forgetRanking());
-    this.ranking = null;
+    this.ranking = null; // what is being ranked, while it is wanted
   }
 
   get run() {
@@ -123,21 +123,29 @@ export class SwitchOff {
   }
 
   forgetRanking() {
-    this.ranking = null;
+    if (this.ranking !== null) {
+      this.questions.connection.stop("ranking");
+      this.ranking = null;
+      this.progress.hide();
+    }
     if (this.list !== undefined) fill(this.list);
   }
 
   async rank() {
     const what = { class: null, layers: null, to: this.state.get("offTo") };
-    this.questions.connection.stop("ranking");
+    this.forgetRanking();
+    const ranking = (this.ranking = {});
     this.progress.show(0, 1);
     await this.questions.guarded(async () => {
       const answer = await this.questions.ask("ranking", what, (done, total, soFar) => {
+        if (ranking !== this.ranking) return; // the image is another by now
         this.progress.show(done, total);
         this.showRanking(soFar);
       });
-      this.showRanking(answer);
+      if (ranking === this.ranking) this.showRanking(answer);
     });
+    if (ranking !== this.ranking) return;
+    this.ranking = null;
     this.progress.hide();
   }
 

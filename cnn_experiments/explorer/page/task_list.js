@@ -17,6 +17,7 @@ export class TaskList {
     this.guesses = {};
     state.watch(["order"], () => {
       this.at = 0;
+      this.guesses = {};
       this.render();
     });
   }
@@ -27,7 +28,8 @@ export class TaskList {
 
   /** The tasks of the network that can be asked of this run: its layers may be others than the paper's. */
   get tasks() {
-    return (TASKS[this.run.model] ?? []).filter(({ values, options }) => {
+    const all = (TASKS[this.run.model] ?? []).map((task, number) => ({ ...task, number }));
+    return all.filter(({ values, options }) => {
       if (values.layer !== undefined && layerOf(this.run, values.layer) === undefined) return false;
       return typeof options !== "string" || this.options(options).length > 1;
     });
@@ -57,8 +59,8 @@ export class TaskList {
       fill(this.root, make("p.hint", {}, text("tasks.none")));
       return;
     }
-    const dots = tasks.map((_, number) => {
-      const state = done[number] === undefined ? "open" : done[number] ? "right" : "wrong";
+    const dots = tasks.map((task, number) => {
+      const state = done[task.number] === undefined ? "open" : done[task.number] ? "right" : "wrong";
       const dot = button(
         String(number + 1),
         () => {
@@ -182,27 +184,23 @@ export class TaskList {
     const guess = this.guesses[this.at];
     const number = this.at;
     this.show(task);
-    fill(this.result, make("p.hint", {}, text("tasks.computing")));
+    const { run, result } = this;
+    fill(result, make("p.hint", {}, text("tasks.computing")));
+    const posed = { ...situation(this.state), off: [], square: null, epoch: null };
     const asker = {
-      run: this.run,
-      layer: (name) => layerOf(this.run, name),
-      ask: (kind, fields, changes = {}) =>
-        this.questions.connection.ask(kind, {
-          ...situation(this.state),
-          off: [],
-          square: null,
-          epoch: null,
-          ...changes,
-          ...fields,
-        }),
+      run,
+      layer: (name) => layerOf(run, name),
+      ask: (kind, fields, changes = {}) => this.questions.connection.ask(kind, { ...posed, ...changes, ...fields }),
     };
     await this.questions.guarded(async () => {
       const { answer, values } = await task.answer(asker);
+      if (run !== this.run) return;
       const right = task.kind === "number" ? Number(guess) === answer : guess === answer;
-      this.remember(number, right);
+      this.remember(task.number, right);
       const shown =
         task.kind === "number" ? String(answer) : (options.find(([value]) => value === answer)?.[1] ?? answer);
       this.render();
+      if (number !== this.at) return; // another task is shown by now
       fill(
         this.result,
         make(
@@ -229,5 +227,6 @@ export class TaskList {
           : null,
       );
     });
+    fill(result); // of a question that was refused; otherwise it is no longer on the page
   }
 }

@@ -47,7 +47,10 @@ export class Time {
       max: epochs.length,
       step: 1,
       ariaLabel: text("time.slider"),
-      oninput: () => this.go(this.range.valueAsNumber),
+      oninput: () => {
+        this.stop();
+        this.go(this.range.valueAsNumber);
+      },
     });
     this.number = make("output");
     this.play = button(text("time.play"), () => (this.playing === null ? this.start() : this.stop()), {
@@ -64,7 +67,10 @@ export class Time {
         "div.buttons",
         {},
         this.play,
-        button(text("time.last"), () => this.state.set({ epoch: null })),
+        button(text("time.last"), () => {
+          this.stop();
+          this.state.set({ epoch: null });
+        }),
       ),
       this.words,
       this.curve,

@@ -6,7 +6,7 @@ import { button, fill, make } from "./elements.js";
 import { legend } from "./legend.js";
 import { figure, layerName, percent } from "./numbers.js";
 import { runMark } from "./probabilities.js";
-import { layerOf } from "./questions.js";
+import { hasValue, layerOf } from "./questions.js";
 import { text } from "./texts.js";
 import { isUnits, sheets } from "./units.js";
 
@@ -23,9 +23,11 @@ export class TwoRuns {
     this.state = state;
     this.questions = questions;
     this.statistics = null;
+    this.wanted = 0; // how many situations there have been of which the statistics are wanted
     state.watch(["tool", "layer"], () => this.render());
     state.watch(["order", "epoch"], () => {
       this.statistics = null;
+      this.wanted += 1;
       this.render();
     });
     state.watch(["looks"], () => this.state.get("tool") === "runs" && requestAnimationFrame(() => this.showMaps()));
@@ -48,7 +50,7 @@ export class TwoRuns {
         {},
         order.map((run, place) => this.card(runs[run], place)),
       ),
-      alone ? null : button(text("runs.swap"), () => this.state.set({ order: [order[1], order[0]] })),
+      alone ? null : button(text("runs.swap"), () => this.swap()),
       alone ? null : this.differences(),
       this.maps,
       make("h3", {}, text("runs.layers")),
@@ -57,6 +59,18 @@ export class TwoRuns {
     );
     this.showMaps();
     this.showFigures();
+  }
+
+  /** Put the other run first; a value or a class that it lacks is no longer explained. */
+  swap() {
+    const { runs, order, layer, value, probabilityOf } = this.state.values;
+    const first = runs[order[1]];
+    this.state.set({
+      order: [order[1], order[0]],
+      value: value !== null && hasValue(first, layer, value) ? value : null,
+      probabilityOf: probabilityOf < first.classes.length ? probabilityOf : null,
+      hover: null,
+    });
   }
 
   card(run, place) {
@@ -138,13 +152,18 @@ export class TwoRuns {
     const place = this.figures;
     if (this.statistics === null) {
       fill(place, make("p.hint", {}, text("runs.computing")));
+      const { wanted } = this;
       await this.questions.guarded(async () => {
         const found = [];
         for (const run of order) found.push(await this.questions.ask("statistics", { layers: null }, undefined, run));
-        this.statistics = found;
+        if (wanted === this.wanted) this.statistics = found; // otherwise they are of another epoch
       });
     }
-    if (place !== this.figures || this.statistics === null) return;
+    if (place !== this.figures) return;
+    if (this.statistics === null) {
+      fill(place); // it was refused, and the message says why
+      return;
+    }
     const names = this.statistics[0].layers.map(({ name }) => name).filter((name) => !name.includes("/"));
     fill(
       place,

@@ -16,7 +16,7 @@ export class WhereItLooks {
     this.class = null;
     this.heat = null;
     this.cam = null;
-    this.computing = false;
+    this.computing = null; // what is being computed, while it is wanted
     state.watch(["image", "order", "off", "epoch"], () => this.forget());
     state.watch(["looks", "square"], () => this.showWords());
     state.watch(["tool", "order"], () => this.render());
@@ -29,14 +29,18 @@ export class WhereItLooks {
 
   /** The class that is asked about: the chosen one, or that of the answer without the square. */
   get chosenClass() {
-    if (this.class !== null) return this.class;
+    if (this.class !== null && this.class < this.run.classes.length) return this.class;
     const look = this.state.get("looks")[this.state.get("order")[0]];
     const values = (look?.before ?? look)?.probabilities.values;
     return values === undefined ? 0 : values.indexOf(Math.max(...values));
   }
 
   forget() {
-    if (this.computing) this.questions.connection.stop("heat");
+    if (this.computing !== null) {
+      this.questions.connection.stop("heat");
+      this.computing = null;
+      this.progress.hide();
+    }
     if (this.heat === null && this.cam === null) return;
     this.heat = null;
     this.cam = null;
@@ -82,9 +86,7 @@ export class WhereItLooks {
         {},
         selection(text("looks.class"), classes, this.class === null ? "" : String(this.class), (value) => {
           this.class = value === "" ? null : Number(value);
-          this.heat = null;
-          this.cam = null;
-          this.showMaps();
+          this.forget();
           this.showWords();
         }),
         button(text("looks.compute"), () => this.compute(), { className: "main" }),
@@ -113,33 +115,34 @@ export class WhereItLooks {
   }
 
   async compute() {
-    const { connection } = this.questions;
-    connection.stop("heat");
-    this.computing = true;
+    this.forget();
+    const computing = (this.computing = {});
     const index = this.chosenClass;
     const { layer, squareSide } = this.state.values;
     const found = layerOf(this.run, layer);
     this.progress.show(0, 1);
     await this.questions.guarded(async () => {
       const hasMaps = found !== undefined && !isUnits(found.shape);
-      this.cam = await this.questions.ask("gradcam", {
+      const cam = await this.questions.ask("gradcam", {
         class: index,
         layer: hasMaps ? layer : null,
         square: null,
       });
+      if (computing !== this.computing) return; // the image is another by now
+      this.cam = cam;
       this.showMaps();
       const onProgress = (done, total, soFar) => {
+        if (computing !== this.computing) return;
         this.progress.show(done, total);
         this.heat = soFar;
         this.showMaps();
       };
-      this.heat = await this.questions.ask(
-        "heat",
-        { class: index, side: squareSide, stride: null, square: null },
-        onProgress,
-      );
+      const what = { class: index, side: squareSide, stride: null, square: null };
+      const heat = await this.questions.ask("heat", what, onProgress);
+      if (computing === this.computing) this.heat = heat;
     });
-    this.computing = false;
+    if (computing !== this.computing) return;
+    this.computing = null;
     this.progress.hide();
     this.showMaps();
   }

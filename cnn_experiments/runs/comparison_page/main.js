@@ -3,7 +3,7 @@
 import { showConfusion } from "./confusion.js";
 import { showCosts } from "./costs.js";
 import { showCurves } from "./curves.js";
-import { settle } from "./data.js";
+import { settle, state } from "./data.js";
 import { showImages } from "./images.js";
 import { showLegend } from "./legend.js";
 import { showSearch } from "./search.js";
@@ -30,7 +30,12 @@ const watcher = new ResizeObserver((entries) => {
         else target.removeAttribute("tabindex");
     }
 });
-for (const area of document.querySelectorAll(".wide, .gallery")) watcher.observe(area);
+function watchAreas() {
+    watcher.disconnect();
+    for (const area of document.querySelectorAll(".wide, .gallery")) watcher.observe(area);
+}
+watchAreas();
+state.watch(["visible", "reference"], watchAreas); // the confusion matrices have been made anew
 addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
 });
