@@ -250,7 +250,7 @@ class OneByOne(nn.Module):
 
 
 class TestExportErrors:
-    @pytest.mark.parametrize("network", [Conditional(), OneByOne()])
+    @pytest.mark.parametrize("network", [pytest.param(Conditional(), marks=pytest.mark.slow), OneByOne()])
     def test_a_network_that_cannot_be_exported(self, tmp_path: Path, network: nn.Module) -> None:
         pytest.importorskip("onnxruntime")
         with pytest.raises(UserError, match=r"(Conditional|OneByOne): its forward cannot be exported \(.+\)") as raised:
