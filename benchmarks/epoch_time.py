@@ -27,7 +27,7 @@ from torchvision import datasets, transforms
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.datamodules.mnist import MNIST
 from cnn_experiments.evaluation.hardware import choose_hardware
-from cnn_experiments.evaluation.testing import loss_of
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.runs.directory import RunDirectory
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.callbacks import BestAndLast, DashboardCallback, EpochReport

@@ -36,9 +36,9 @@ import cnn_experiments as cnn
 from benchmarks.memory import make_photographs
 from cnn_experiments.commands.from_python import read_words
 from cnn_experiments.evaluation.hardware import Hardware, choose_hardware
-from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import layer_table
 from cnn_experiments.models.googlenet import loss_with_auxiliary_heads
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.trainers.memory import freed_memory_kept
 
 SIDE_OF_PRODUCT = 2048

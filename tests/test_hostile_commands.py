@@ -13,8 +13,8 @@ from torch import nn
 from cnn_experiments.commands import from_python
 from cnn_experiments.errors import ExperimentError
 from cnn_experiments.evaluation.hardware import choose_hardware
-from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import layer_table
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.settings.containers import flatten
 from cnn_experiments.settings.schema import Settings
 from cnn_experiments.trainers.classifier import Classifier

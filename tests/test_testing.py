@@ -14,7 +14,8 @@ from torch.nn import functional
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation import testing
 from cnn_experiments.evaluation.hardware import Hardware
-from cnn_experiments.evaluation.testing import Evaluation, evaluate, loss_of, scores_of
+from cnn_experiments.evaluation.testing import Evaluation, evaluate, scores_of
+from cnn_experiments.models.network import loss_of
 
 CPU = Hardware("cpu", 1, "32-true")
 # Of views with the probabilities 0.9, 0.1 and 0.2, 0.8 the mean is 0.55, 0.45. The mean of their logarithms would say

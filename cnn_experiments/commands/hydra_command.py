@@ -178,11 +178,7 @@ def print_help(config_name: str, words: list[str]) -> None:
     config = compose(config_name, filter(is_setting, words))
     template = OmegaConf.to_container(config.hydra.help)["template"]  # type: ignore[call-overload,index]
     config.pop("hydra")
-    options = {
-        group: sorted(file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml"))
-        for group in groups_of(config_name)
-    }
-    groups = [f"{group}: {', '.join(names)}" for group, names in options.items()]
+    groups = [f"{group}: {', '.join(options_of(group))}" for group in groups_of(config_name)]
     parts = {"APP_CONFIG_GROUPS": "\n".join(groups), "CONFIG": OmegaConf.to_yaml(config)}
     print(printable(string.Template(template).safe_substitute(parts), keep_lines=True))
 
@@ -249,9 +245,8 @@ def explain(error: Exception, config_name: str, words: list[str]) -> str:
         group, name = map(str, option.groups())
         if extra := EXTRA_OF_PLUGIN.get(name):
             return f"{group}={name}: this needs the extra {extra}: pip install 'cnn_experiments[{extra}]'"
-        options = [file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml")]
         others = " Those of torch.optim: model.optimizer._target_=torch.optim.SGD" if group == "optimizer" else ""
-        return f"{group}={name}: there is no such {group}. {suggest(name, options)}{others}"
+        return f"{group}={name}: there is no such {group}. {suggest(name, options_of(group))}{others}"
     if not text and error.__cause__ is not None:  # Hydra leaves it to the cause to say what happened
         return str(error.__cause__)
     return text
@@ -286,6 +281,11 @@ def groups_of(config_name: str) -> list[str]:
     entries = OmegaConf.load(CONFIG_DIRECTORY / f"{config_name}.yaml").defaults
     names = (str(name) for entry in entries if isinstance(entry, DictConfig) for name in entry)
     return sorted(name for name in names if (CONFIG_DIRECTORY / name).is_dir())
+
+
+def options_of(group: str) -> list[str]:
+    """The names of the options of a group."""
+    return sorted(file.stem for file in (CONFIG_DIRECTORY / group).glob("*.yaml"))
 
 
 def compose(config_name: str, words: Iterable[str]) -> DictConfig:

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, distributed, nn
-from torch.nn import functional
 
 from cnn_experiments.datamodules.base import ImageData, Part
 from cnn_experiments.datamodules.samplers import Draw
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.inspection.images import picture_of_bytes, reduced
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.runs.directory import RunDirectory, rounded
 from cnn_experiments.runs.disagreements import LONGEST_SIDE, kept_mistakes
 from cnn_experiments.runs.progress_line import ProgressLine, counted, percentage
@@ -62,13 +62,6 @@ class Evaluation:
         classes = self.probabilities.shape[1]
         pairs = self.labels * classes + self.predictions
         return np.bincount(pairs, minlength=classes * classes).reshape(classes, classes)
-
-
-def loss_of(network: nn.Module, output: Tensor, labels: Tensor) -> Tensor:
-    """The loss that a network is trained with: its own method ``loss``, or cross-entropy if it has none."""
-    own = getattr(network, "loss", None)
-    loss: Tensor = own(output, labels) if callable(own) else functional.cross_entropy(output, labels)
-    return loss
 
 
 def scores_of(network: nn.Module, images: Tensor) -> Tensor:

@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from cnn_experiments.inspection.layer_outputs import (
     dead_maps,
@@ -18,6 +17,7 @@ from cnn_experiments.inspection.layer_outputs import (
     watching,
 )
 from cnn_experiments.inspection.layer_table import LayerTable, Row, layer_table
+from cnn_experiments.models.network import loss_of
 
 BINS = 40
 
@@ -169,8 +169,7 @@ def values_and_gradients(
     images = images.detach().requires_grad_()  # so that layers without trained parameters have gradients, too
     with hooked(layers, keep), evaluation_mode(network), torch.enable_grad():
         scores = network.forward(images)
-        own = getattr(network, "loss", None)
-        value = (own if callable(own) else functional.cross_entropy)(scores, labels)
+        value = loss_of(network, scores, labels)
     parameters = [parameter for parameter in network.parameters() if parameter.requires_grad]
     found = torch.autograd.grad(value, [*outputs.values(), *parameters], allow_unused=True)
     of_outputs = {

@@ -40,3 +40,10 @@ class Network(nn.Module):
             if get_origin(annotation) is Literal and key in chosen and chosen[key] not in get_args(annotation):
                 choices = " or ".join(map(str, get_args(annotation)))
                 raise ValueError(f"{key}={chosen[key]}: there is no such choice. Use {choices}")
+
+
+def loss_of(network: nn.Module, output: Tensor, labels: Tensor) -> Tensor:
+    """The loss that a network is trained with: its own method ``loss``, or cross-entropy if it has none."""
+    own = getattr(network, "loss", None)
+    loss: Tensor = own(output, labels) if callable(own) else functional.cross_entropy(output, labels)
+    return loss

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torchmetrics import Metric
 
 from cnn_experiments.errors import ExperimentError
-from cnn_experiments.evaluation.testing import loss_of
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.settings.schema import TrainingSettings
 from cnn_experiments.trainers.adaptive_clipping import AdaptiveClipping
 from cnn_experiments.trainers.cuda_graphs import RecordedPasses

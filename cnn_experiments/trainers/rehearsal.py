@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.evaluation.testing import loss_of
 from cnn_experiments.inspection.layer_table import copied
+from cnn_experiments.models.network import loss_of
 from cnn_experiments.trainers.data import scaled_shape
 from cnn_experiments.trainers.soft_labels import SoftLabels
 
