@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import epoch_time, input_time, logging_cost, memory, network_time
+from benchmarks import epoch_time, input_time, logging_cost, memory, muon_time, network_time
 
 pytestmark = pytest.mark.slow
 
@@ -63,6 +63,15 @@ def test_photographs_beside_decoding_and_the_step(
         "googlenet",
     ]
     assert lines[0].endswith("1.00 of plain decoding")
+
+
+def test_muon_beside_adamw(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOGS_VS_CATS", "photographs")  # none is read
+    muon_time.main(1, batch=2)
+    lines = capsys.readouterr().out.splitlines()
+    ways = ["a whole step with AdamW", "AdamW", "Muon as published", "ours"]
+    assert [line.split(":")[0].strip() for line in (*lines[2:6], *lines[8:12])] == 2 * ways
+    assert len([line for line in lines if line.endswith(" times as fast as with Muon as published")]) == 2
 
 
 FEW_DIGITS = ("datamodule.validation_size=100", "datamodule.batch_size=50")

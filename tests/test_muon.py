@@ -9,6 +9,7 @@ from torch import nn
 
 from cnn_experiments.evaluation.run import open_run
 from cnn_experiments.models.alexnet import AlexNet
+from cnn_experiments.trainers import muon
 from cnn_experiments.trainers.muon import Muon, orthogonalised
 from tests.conftest import QUICK_PHOTOGRAPHS, SMALL_ALEXNET
 from tests.test_training_aids import checkpoint, interrupt_in_epoch, same
@@ -23,6 +24,19 @@ def test_orthogonalised(shape: tuple[int, int]) -> None:
     assert inner.diagonal().max() < 1.3
     assert (inner - inner.diagonal().diag()).abs().max() < 1e-4
     assert orthogonalised(torch.zeros(shape)).eq(0).all()
+
+
+@pytest.mark.parametrize("smallest", [1.0, 1e-3, 1e-8, 0.0], ids=lambda value: f"down to {value:g}")
+def test_wide_matrices_take_a_shorter_way_to_the_same_result(smallest: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever their singular values, from 1 down to the smallest."""
+    generator = torch.Generator().manual_seed(0)
+    left, _, right = torch.linalg.svd(torch.randn(48, 400, generator=generator), full_matrices=False)
+    matrix = left * torch.linspace(1, smallest**0.25, 48) ** 4 @ right
+    shorter = [orthogonalised(one) for one in (matrix, matrix.mT)]
+    monkeypatch.setattr(muon, "WIDE", float("inf"))
+    longer = orthogonalised(matrix.double())
+    assert torch.allclose(shorter[0].double(), longer, atol=2e-4 * longer.abs().max().item())
+    assert torch.allclose(shorter[1], shorter[0].mT, atol=1e-6)
 
 
 def test_steps_are_those_of_torch() -> None:

@@ -11,6 +11,7 @@ from torch.optim import AdamW, Optimizer
 NotNegative = Annotated[float, Ge(0)]
 # Of the polynomial a·x + b·x³ + c·x⁵, which brings singular values from (0, 1] to about 1 within five rounds.
 COEFFICIENTS, ROUNDS = (3.4445, -4.7750, 2.0315), 5
+WIDE = 1.5  # columns for each row, from which on fewer multiplications are needed by way of the Gram matrix
 
 
 class Muon(Optimizer):
@@ -80,12 +81,36 @@ def orthogonalised(matrix: Tensor) -> Tensor:
 
     It is the result of a Newton-Schulz iteration, which needs matrix products alone.
     """
-    a, b, c = COEFFICIENTS
     x: Tensor = matrix.bfloat16() if matrix.is_cuda else matrix
     x = x.mT if x.shape[0] > x.shape[1] else x
     x = x / x.norm().clamp_min(1e-7)
-    for _ in range(ROUNDS):
-        gram = x @ x.mT
-        x = a * x + (b * gram + c * gram @ gram) @ x
+    # The shorter way needs the precision of float32.
+    x = _iterated(x) if x.shape[1] < WIDE * x.shape[0] or x.dtype == torch.bfloat16 else _iterated_by_gram(x)
     x = x.mT if matrix.shape[0] > matrix.shape[1] else x
     return x.to(matrix.dtype)
+
+
+def _iterated(x: Tensor) -> Tensor:
+    """Newton-Schulz iteration: in each round the product of a polynomial of x·xᵀ and x."""
+    a, b, c = COEFFICIENTS
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = torch.addmm(x, torch.addmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x
+
+
+def _iterated_by_gram(x: Tensor) -> Tensor:
+    """The same for a wide matrix: all rounds on the square x·xᵀ, and one product with x at the end.
+
+    A round multiplies x by p = a + b·g + c·g², and so g = x·xᵀ by p on both sides.
+    """
+    a, b, c = COEFFICIENTS
+    gram = x @ x.mT
+    product: Tensor | None = None
+    for last in reversed(range(ROUNDS)):
+        polynomial = torch.addmm(gram, gram, gram, beta=b, alpha=c)
+        polynomial.diagonal().add_(a)
+        product = polynomial if product is None else polynomial @ product
+        gram = polynomial @ gram @ polynomial if last else gram
+    assert product is not None
+    return product @ x
