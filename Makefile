@@ -49,7 +49,7 @@ results: .venv/ready        ## train the runs of docs/results.md, or RESULTS=NAM
 why51: .venv/ready          ## find out why the article's AlexNet did not learn, and write docs/why_51.md (an hour)
 	$(BIN)/python -m scripts.why_51
 
-wishes: .venv/ready         ## measure what the article wished for, and write docs/wishes.md (minutes; after make study CLAIMS=partial_connections)
+wishes: .venv/ready         ## measure what the article wished for, and write docs/wishes.md (minutes)
 	$(BIN)/python -m scripts.wishes
 
 # Warnings are errors: a link that leads nowhere, an anchor or a picture that does not exist.

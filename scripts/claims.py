@@ -40,6 +40,11 @@ class Study:
         """The claims."""
         return STUDIES / f"{self.name}.yaml"
 
+    @property
+    def measured(self) -> Path:
+        """What was measured, on any machine."""
+        return STUDIES / "measured" / f"{self.name}.yaml"
+
 
 STUDY_OF_CLAIMS = Study("claims", "make study CLAIMS=")
 STUDY_OF_RECIPES = Study("recipes", "make recipes RECIPES=")
@@ -111,9 +116,13 @@ class Claim:
         """The folder of the sweep of an arm."""
         return root / (self.runs_of or self.name) / arm if self.arms[arm] else root / "unchanged" / self.size.name
 
+    def settings(self, arm: str) -> list[str]:
+        """What is set for the runs of an arm but the seed, as words of cnn-train."""
+        return [*self.size.words.split(), *self.arms[arm].split()]
+
     def task(self, arm: str) -> list[str]:
         """What is set for the runs of an arm, as words of cnn-train."""
-        return [*self.size.words.split(), *self.arms[arm].split(), f"seed={','.join(map(str, self.seeds))}"]
+        return [*self.settings(arm), f"seed={','.join(map(str, self.seeds))}"]
 
     def command(self, arm: str, root: Path) -> str:
         """The command that trains all runs of an arm, as one types it."""

@@ -1,4 +1,4 @@
-"""The pages of the studies, docs/claims.md and docs/recipes.md, written from their runs alone, in both languages."""
+"""The pages of the studies, docs/claims.md and docs/recipes.md, written from findings alone, in both languages."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,8 +8,8 @@ import yaml
 
 from cnn_experiments.runs.formats import figure, in_markdown
 from scripts.claims import ROOT, STUDIES, STUDY_OF_CLAIMS, Claim, Size, Study
-from scripts.findings import Difference, Finding, find, is_times
-from scripts.pages import SUFFIXES, Language, machine_of, table
+from scripts.findings import Difference, Finding, is_times
+from scripts.pages import SUFFIXES, Language, in_words, table
 
 
 def words_of(study: Study) -> dict[str, Any]:
@@ -22,20 +22,18 @@ def words_of(study: Study) -> dict[str, Any]:
 
 
 def write_pages(
-    claims: Sequence[Claim], root: Path, folder: Path = ROOT / "docs", study: Study = STUDY_OF_CLAIMS
+    findings: Sequence[Finding], folder: Path = ROOT / "docs", study: Study = STUDY_OF_CLAIMS
 ) -> list[Path]:
     """Write the page in both languages.
 
     Args:
-        claims: all claims.
-        root: the folder of their runs.
+        findings: of all claims.
         folder: where the pages are written.
         study: whose claims they are.
 
     Returns:
         The files.
     """
-    findings = [find(claim, root) for claim in claims]
     files = []
     for language, suffix in SUFFIXES.items():
         files.append(folder / f"{study.name}{suffix}")
@@ -137,7 +135,7 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
         lines += ["", in_markdown(say("why", why=finding.why))]
     if finding.arms:
         rows = [
-            [arm, str(len(one.runs)), figure(one.mean("test/accuracy"), ".4f"), figure(one.mean("parameters"), ",.0f")]
+            [arm, str(one.runs), figure(one.accuracy, ".4f"), figure(one.parameters, ",.0f")]
             for arm, one in finding.arms.items()
         ]
         lines += ["", table(rows, say("setting").split(" | "))]
@@ -149,5 +147,5 @@ def _section(finding: Finding, language: Language, say: Say) -> list[str]:
 
 def _machine(findings: Sequence[Finding], say: Say) -> str:
     """What the runs were computed with; empty if there are none."""
-    runs = [run for finding in findings for one in finding.arms.values() for run in one.runs]
-    return in_markdown(say("machine", **machine_of(runs))) if runs else ""
+    machines = [finding.machine for finding in findings if finding.machine]
+    return in_markdown(say("machine", **in_words(machines))) if machines else ""

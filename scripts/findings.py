@@ -13,6 +13,7 @@ from cnn_experiments.runs.configuration import Configuration
 from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.verdicts import LEVEL, Verdict, holm
 from scripts.claims import Claim
+from scripts.pages import Machine, machine_of
 
 Outcome = Literal["holds", "does_not", "cannot_be_told", "not_run"]
 
@@ -38,6 +39,21 @@ class Difference:
 
 
 @dataclass(frozen=True)
+class Arm:
+    """The completed runs of an arm.
+
+    Args:
+        runs: how many.
+        accuracy: their mean test accuracy; None if one of them was not tested.
+        parameters: of the network; None if a run did not record them.
+    """
+
+    runs: int
+    accuracy: float | None
+    parameters: float | None
+
+
+@dataclass(frozen=True)
 class Finding:
     """What the runs of a claim say.
 
@@ -47,18 +63,25 @@ class Finding:
         differences: from each of the arms that it is about.
         arms: the completed runs of each arm.
         why: why its arms cannot be compared, if they cannot.
+        machine: what the runs were computed with.
     """
 
     claim: Claim
     outcome: Outcome
     differences: list[Difference] = field(default_factory=list)
-    arms: dict[str, Configuration] = field(default_factory=dict)
+    arms: dict[str, Arm] = field(default_factory=dict)
     why: str = ""
+    machine: Machine = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
         """How many runs of each arm are compared; where none are, how many there are to be."""
-        return len(self.arms[self.claim.better].runs) if self.arms else len(self.claim.seeds)
+        return self.arms[self.claim.better].runs if self.arms else len(self.claim.seeds)
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the runs of all seeds of the claim are compared."""
+        return bool(self.arms) and self.seeds == len(self.claim.seeds)
 
 
 def find(claim: Claim, root: Path) -> Finding:
@@ -77,6 +100,21 @@ def find(claim: Claim, root: Path) -> Finding:
         if len(configurations) != 1:
             return Finding(claim, "cannot_be_told", why=f"the runs of {arm} differ in more than their seed")
         arms[arm] = configurations[0]
+    outcome, differences, why = _judge(claim, arms)
+    return Finding(
+        claim,
+        outcome,
+        differences,
+        {arm: Arm(len(one.runs), one.mean("test/accuracy"), one.mean("parameters")) for arm, one in arms.items()},
+        why,
+        machine_of([run for one in arms.values() for run in one.runs]),
+    )
+
+
+_Judgement = tuple[Outcome, list[Difference], str]  # the last says why there is none
+
+
+def _judge(claim: Claim, arms: dict[str, Configuration]) -> _Judgement:
     match claim.figure:
         case "test_accuracy":
             return _by_test_accuracy(claim, arms)
@@ -86,19 +124,19 @@ def find(claim: Claim, root: Path) -> Finding:
             return _by_seed(claim, arms)
 
 
-def _by_test_accuracy(claim: Claim, arms: dict[str, Configuration]) -> Finding:
+def _by_test_accuracy(claim: Claim, arms: dict[str, Configuration]) -> _Judgement:
     """By the comparison's verdicts, whose interval holds the luck of the seeds and of the test images."""
     verdicts, why = verdicts_of(claim, arms)
     if why:
-        return Finding(claim, "cannot_be_told", arms=arms, why=why)
+        return "cannot_be_told", [], why
     differences = [
         Difference(arm, -100 * one.luck.value, -100 * one.high, -100 * one.low, one.sentence())
         for arm, one in verdicts.items()
     ]
     certain = [one.is_different for one in verdicts.values()]
     if claim.margin:
-        return Finding(claim, _within(claim.margin, differences), differences, arms)
-    return Finding(claim, _outcome([one.value for one in differences], certain), differences, arms)
+        return _within(claim.margin, differences), differences, ""
+    return _outcome([one.value for one in differences], certain), differences, ""
 
 
 def only_configuration(runs: Sequence[Path], folder: Path) -> Configuration:
@@ -159,19 +197,19 @@ def _within(margin: float, differences: Sequence[Difference]) -> Outcome:
     return "holds" if all(one.low > -100 * margin for one in differences) else "cannot_be_told"
 
 
-def _by_count(claim: Claim, arms: dict[str, Configuration]) -> Finding:
+def _by_count(claim: Claim, arms: dict[str, Configuration]) -> _Judgement:
     """By parameters or multiply-adds, which are exact."""
     differences = []
     for arm in claim.others:
         own, other = arms[claim.better].mean(claim.figure), arms[arm].mean(claim.figure)
         if not own or not other:
-            return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs did not record {claim.figure}")
+            return "cannot_be_told", [], f"the runs did not record {claim.figure}"
         differences.append(Difference(arm, other / own, other / own, other / own))
     fewer = all(one.value > 1 and one.value >= claim.factor for one in differences)
-    return Finding(claim, "holds" if fewer else "does_not", differences, arms)
+    return "holds" if fewer else "does_not", differences, ""
 
 
-def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
+def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> _Judgement:
     """By a figure of each run, with Student's t over the differences of runs with the same seed."""
     differences, chances = [], []
     values = {}
@@ -179,7 +217,7 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
         measured = {run.metrics.get("seed"): figure_of(claim, run) for run in arms[arm].runs}
         known = {seed: value for seed, value in measured.items() if value is not None}
         if len(known) < len(measured):
-            return Finding(claim, "cannot_be_told", arms=arms, why=f"the runs of {arm} did not record the figure")
+            return "cannot_be_told", [], f"the runs of {arm} did not record the figure"
         values[arm] = [known[seed] for seed in sorted(known, key=str)]
     for arm in claim.others:
         each = [sign_of(claim) * (other - own) for own, other in zip(values[claim.better], values[arm], strict=True)]
@@ -188,7 +226,7 @@ def _by_seed(claim: Claim, arms: dict[str, Configuration]) -> Finding:
         differences.append(Difference(arm, *told))
         chances.append((figures[0], chance))
     certain = [chance < LEVEL for chance in holm([chance for _, chance in chances])]
-    return Finding(claim, _outcome([mean for mean, _ in chances], certain), differences, arms)
+    return _outcome([mean for mean, _ in chances], certain), differences, ""
 
 
 def is_times(claim: Claim) -> bool:

@@ -3,7 +3,7 @@
 import string
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from cnn_experiments.runs.finished import FinishedRun
 from scripts.claims import STUDIES
@@ -55,16 +55,24 @@ def table(rows: Sequence[Sequence[str]], heading: Sequence[str] = ()) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def values_of(runs: Sequence[FinishedRun], read: Callable[[FinishedRun], object]) -> str:
-    """The distinct values of some runs, as part of a sentence in any language; ``?`` if there is none."""
-    return ", ".join(sorted({str(value) for value in map(read, runs) if value})) or "?"
+Machine = dict[str, list[str]]  # what runs were computed with: the distinct values of each entry of MACHINE
+MACHINE: dict[str, Callable[[dict[str, Any]], object]] = {
+    "device": lambda metrics: metrics.get("processor") or metrics.get("device"),
+    "precision": lambda metrics: metrics.get("precision"),
+    "threads": lambda metrics: metrics.get("threads"),
+    "torch": lambda metrics: (metrics.get("versions") or {}).get("torch"),
+    "commit": lambda metrics: str(metrics.get("commit") or "")[:10],
+}
 
 
-def machine_of(runs: Sequence[FinishedRun]) -> Figures:
-    """What some runs were computed with: ``device``, ``threads``, ``torch`` and ``commit``."""
+def machine_of(runs: Sequence[FinishedRun]) -> Machine:
+    """What some runs were computed with."""
     return {
-        "device": values_of(runs, lambda run: run.metrics.get("processor") or run.metrics.get("device")),
-        "threads": values_of(runs, lambda run: run.metrics.get("threads")),
-        "torch": values_of(runs, lambda run: (run.metrics.get("versions") or {}).get("torch")),
-        "commit": values_of(runs, lambda run: str(run.metrics.get("commit") or "")[:10]),
+        name: sorted({str(value) for run in runs if (value := read(run.metrics))}) for name, read in MACHINE.items()
     }
+
+
+def in_words(machines: Sequence[Machine]) -> Figures:
+    """Several machines as one, whose values are parts of a sentence in any language; ``?`` where there is none."""
+    values = {name: {value for machine in machines for value in machine[name]} for name in MACHINE}
+    return {name: ", ".join(sorted(distinct)) or "?" for name, distinct in values.items()}

@@ -1,37 +1,71 @@
 """Train the runs whose results are shown in docs/results.md, and write it and docs/results.ko.md.
 
-    make results                                   # all that are missing
-    make results RESULTS=alexnet,googlenet         # those of some rows
+    make results                                   # of all rows that are not measured yet
+    make results RESULTS=alexnet,googlenet         # of some rows, also what was measured on another machine
     make results RESULTS=none                      # only write the pages
 
-What was interrupted is resumed, and what is complete is not run again. Each row of studies/results.yaml is a sweep over
-seeds in outputs/results. The pages' sentences, and figures that benchmarks measured, are written by hand, in
-studies/results.md and studies/results.ko.md.
+What was interrupted is resumed, and what is complete is not run again. The run of each seed of a row of
+studies/results.yaml is in outputs/results/<row>/seed_<seed>. What they say is kept in studies/measured/results.yaml,
+beside what was measured on other machines, and the tables are written from it. The pages' sentences, and figures that
+benchmarks measured, are written by hand, in studies/results.md and studies/results.ko.md.
 """
 
+import shlex
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.configuration import Configuration
+from cnn_experiments.runs.finished import FinishedRun
 from cnn_experiments.runs.formats import figure, in_units
 from cnn_experiments.runs.page_data import costs_of
 from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
 from scripts.findings import only_configuration
-from scripts.pages import SUFFIXES, Figures, Language, fill, machine_of, table
+from scripts.measured import read, write
+from scripts.pages import SUFFIXES, Figures, Language, Machine, fill, in_words, machine_of, table
 from scripts.study import run_claims
 
 STUDY = Study("results", "make results RESULTS=")
 RUNS = Path("outputs") / "results"
-ARM = "all"  # of a row, which compares nothing
 # Words that are filled in, by language.
 NOT_YET: dict[Language, str] = {"en": "not run yet", "ko": "아직 실행하지 않음"}
 SEEDS: dict[Language, str] = {"en": "{done} of {all}", "ko": "{all}개 중 {done}개"}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What is shown of a completed run.
+
+    Args:
+        accuracy: on the test images.
+        test_images: how many.
+        multiply_adds: of all training images, forwards; None if they were not recorded.
+        seconds: of training.
+        machine: what computed it.
+    """
+
+    accuracy: float
+    test_images: int
+    multiply_adds: float | None
+    seconds: float
+    machine: Machine
+
+
+def measured(run: FinishedRun) -> Measured:
+    """What is shown of a run."""
+    operations = costs_of(run)["training_operations"]
+    return Measured(
+        run.metrics["test/accuracy"],
+        run.metrics["test_images"],
+        operations / 6 if operations else None,
+        run.metrics["train_seconds"],
+        machine_of([run]),
+    )
 
 
 @dataclass(frozen=True)
@@ -55,51 +89,67 @@ class Row:
     whose: Mapping[Language, str]
 
     @property
-    def sweep(self) -> Claim:
-        """What trains its runs."""
-        size = Size(self.name, "", "", "")
-        return Claim(self.name, "", "", "", "", better=ARM, size=size, arms={ARM: self.words}, seeds=self.seeds)
+    def command(self) -> str:
+        """The command that trains its runs, as one types it."""
+        return shlex.join(["cnn-train", "-m", *self.words.split(), f"seed={','.join(map(str, self.seeds))}"])
 
-    def runs(self, root: Path) -> Configuration | None:
-        """Its completed runs; None if there is none.
+    def sweep(self, seed: int) -> Claim:
+        """What trains the run of a seed: a sweep by itself, since those of other seeds may be on another machine."""
+        arm, size = f"seed_{seed}", Size(self.name, "", "", "")
+        return Claim(self.name, "", "", "", "", better=arm, size=size, arms={arm: self.words}, seeds=(seed,))
+
+    def measured(self, root: Path, before: Mapping[str, Any]) -> dict[int, Measured]:
+        """Its runs by their seeds: those on this machine, and those that were measured before.
+
+        Args:
+            root: the folder of the runs on this machine.
+            before: what was measured before of each row, see `kept`. It does not count where the row had other words.
 
         Raises:
-            UserError: the runs differ in more than their seed.
+            UserError: the runs on this machine differ in more than their seed.
         """
-        of_seeds = self.sweep.completed(ARM, root)  # one of each, though a seed that was alone first is there twice
-        if not of_seeds:
-            return None
-        return only_configuration(list(of_seeds.values()), self.sweep.folder(ARM, root))
+        entry = before.get(self.name, {})
+        earlier = entry["runs"] if entry.get("words") == self.words else {}
+        runs = {seed: Measured(**one) for seed, one in earlier.items()}
+        here = [run for seed in self.seeds for run in self._completed(seed, root)]
+        if here:
+            configuration = only_configuration(here, root / self.name)
+            runs |= {run.metrics["seed"]: measured(run) for run in configuration.runs}
+        return {seed: runs[seed] for seed in self.seeds if seed in runs}
 
-    def cells(self, found: Configuration | None, language: Language) -> list[str]:
+    def _completed(self, seed: int, root: Path) -> list[Path]:
+        sweep = self.sweep(seed)
+        return list(sweep.completed(sweep.better, root).values())
+
+    def kept(self, runs: Mapping[int, Measured]) -> dict[str, Any]:
+        """What is kept of its runs."""
+        return {"words": self.words, "runs": {seed: asdict(one) for seed, one in runs.items()}}
+
+    def cells(self, runs: Mapping[int, Measured], language: Language) -> list[str]:
         """Its cells in a language.
 
         Args:
-            found: its completed runs, if there are any.
+            runs: those that are completed, by their seeds.
             language: of the cells.
         """
         target = f"{self.target:g} ({self.whose[language]})"
-        command = f"`{self.sweep.command(ARM, RUNS).rpartition(' ')[0]}`"
-        if found is None:
+        command = f"`{self.command}`"
+        if not runs:
             return [command, NOT_YET[language], "", "", target, "", "", "", ""]
-        accuracies = [run.metrics["test/accuracy"] for run in found.runs]
+        each = list(runs.values())
+        accuracies = [one.accuracy for one in each]
+        operations = [one.multiply_adds for one in each if one.multiply_adds]
         return [
             command,
-            f"**{figure(found.mean('test/accuracy'), '.4f')}**",
-            figure(found.std("test/accuracy"), ".4f"),
+            f"**{statistics.fmean(accuracies):.4f}**",
+            figure(statistics.stdev(accuracies) if len(each) > 1 else None, ".4f"),
             f"{min(accuracies):.4f} … {max(accuracies):.4f}",
             target,
-            SEEDS[language].format(done=len(found.runs), all=len(self.seeds)),
-            f"{found.runs[0].metrics['test_images']:,}",
-            in_units(multiply_adds(found)),
-            figure(found.mean("train_seconds"), ",.0f"),
+            SEEDS[language].format(done=len(each), all=len(self.seeds)),
+            f"{each[0].test_images:,}",
+            in_units(statistics.fmean(operations) if operations else None),
+            f"{statistics.fmean(one.seconds for one in each):,.0f}",
         ]
-
-
-def multiply_adds(found: Configuration) -> float | None:
-    """Multiply-adds of all training images of a run, forwards; None if they were not recorded."""
-    operations = [cost for run in found.runs if (cost := costs_of(run)["training_operations"])]
-    return statistics.fmean(operations) / 6 if operations else None
 
 
 def read_rows(file: Path = STUDY.file) -> list[Row]:
@@ -108,42 +158,50 @@ def read_rows(file: Path = STUDY.file) -> list[Row]:
     return [Row(**{**entry, "seeds": tuple(entry["seeds"])}) for entry in content["rows"]]
 
 
-def write_pages(rows: Sequence[Row], root: Path, folder: Path = ROOT / "docs", templates: Path = STUDIES) -> list[Path]:
+def write_pages(
+    rows: Sequence[Row],
+    runs: Mapping[str, Mapping[int, Measured]],
+    folder: Path = ROOT / "docs",
+    templates: Path = STUDIES,
+) -> list[Path]:
     """Fill the tables into the pages; the files.
 
     Args:
         rows: all rows.
-        root: the folder of the runs.
+        runs: of each row, by their seeds.
         folder: where the pages are written.
         templates: the folder of the pages as they were written by hand.
     """
-    found = {row.name: row.runs(root) for row in rows}
-    of_runs = machine(list(filter(None, found.values())))
+    machines = [one.machine for of_row in runs.values() for one in of_row.values()]
+    of_runs = "{device}, {precision}, threads: {threads}, torch {torch}".format(**in_words(machines))
     words: dict[Language, Figures] = {}
     for language in SUFFIXES:
         tables = {
-            name: table([row.cells(found[row.name], language) for row in rows if row.table == name])
+            name: table([row.cells(runs[row.name], language) for row in rows if row.table == name])
             for name in dict.fromkeys(row.table for row in rows)
         }
-        words[language] = tables | {"machine": of_runs or NOT_YET[language]}
+        words[language] = tables | {"machine": of_runs if machines else NOT_YET[language]}
     return fill(STUDY.name, {}, words, folder, templates)
 
 
-def machine(configurations: Sequence[Configuration]) -> str:
-    """What the runs were computed with, and with how many threads; empty if there are none."""
-    runs = [run for configuration in configurations for run in configuration.runs]
-    return "{device}, threads: {threads}, torch {torch}".format(**machine_of(runs)) if runs else ""
-
-
 def main(names: Sequence[str]) -> int:
-    """Train what is missing of the rows of these names, or of all, and write the pages; the exit status."""
+    """Train what is missing of the rows of these names, or of all, and write the pages; the exit status.
+
+    Args:
+        names: of some rows, also several in one word with commas between them; without any, all rows are meant whose
+            seeds were not all measured yet.
+    """
     status = 0
     try:
         rows = read_rows()
-        sweeps = [row.sweep for row in rows]
+        before = read(STUDY.measured)
+        runs = {row.name: row.measured(RUNS, before) for row in rows}
         if list(names) != ["none"]:
+            sweeps = [row.sweep(seed) for row in rows for seed in row.seeds if names or seed not in runs[row.name]]
             status = run_claims(chosen_claims(sweeps, names, STUDY), RUNS)
-        for file in write_pages(rows, RUNS):
+            runs = {row.name: row.measured(RUNS, before) for row in rows}
+        write({row.name: row.kept(runs[row.name]) for row in rows if runs[row.name]}, STUDY.measured)
+        for file in (STUDY.measured, *write_pages(rows, runs)):
             print(f"written: {file}")
     except UserError as error:
         print(error, file=sys.stderr)

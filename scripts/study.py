@@ -1,12 +1,13 @@
 """Train the runs that test the papers' claims, or the recipes, and write what they say to docs/.
 
-    make study                            # all that are missing, for docs/claims.md and docs/claims.ko.md
-    make study CLAIMS=relu,dropout        # those of some claims
-    make recipes RECIPES=muon,mixup       # the same for docs/recipes.md and docs/recipes.ko.md
+    make study                            # of all claims that are not measured yet, for docs/claims.md
+    make study CLAIMS=relu,dropout        # of some claims, also where they were measured on another machine
+    make recipes RECIPES=muon,mixup       # the same for docs/recipes.md
 
 Each arm of a claim is a sweep in outputs/study/<claim>/<arm>. An arm that sets nothing is one in
 outputs/study/unchanged/<size>, which the claims of this size share. What was interrupted is resumed, and what is
-complete is not run again. Without anything left to do, the pages are written from the runs that there are.
+complete is not run again. What the runs say is kept in studies/measured/, beside what was measured on other machines,
+and the pages are written from it, in English and Korean.
 """
 
 import statistics
@@ -21,6 +22,7 @@ from cnn_experiments.runs.formats import duration
 from cnn_experiments.runs.sweep import RECORD
 from scripts.claims import STUDY_OF_CLAIMS, STUDY_OF_RECIPES, Claim, Study, chosen_claims, read_claims
 from scripts.claims_pages import write_pages
+from scripts.measured import all_findings, write_findings
 
 STUDY = Path("outputs") / "study"
 INTERRUPTED = 130
@@ -97,21 +99,25 @@ def seconds_of(claim: Claim, root: Path) -> list[float]:
 
 
 def main(study: Study, names: Sequence[str]) -> int:
-    """Train what is missing of the claims of these names, or of all, and write the pages; the exit status.
+    """Train what is missing of some claims, keep what the runs say, and write the pages; the exit status.
 
     Args:
         study: whose claims.
-        names: of some claims, also several in one word with commas between them.
+        names: of some claims, also several in one word with commas between them; without any, all are meant that were
+            not measured with all of their seeds yet.
     """
     try:
         claims = read_claims(study.file)
-        chosen = chosen_claims(claims, names, study)
+        found = all_findings(claims, STUDY, study.measured)
+        chosen = chosen_claims(claims, names, study) if names else [one.claim for one in found if not one.is_complete]
         own = {claim.runs_of or claim.name for claim in chosen}
         status = run_claims([claim for claim in claims if claim.name in own], STUDY)
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    for file in write_pages(claims, STUDY, study=study):
+    findings = all_findings(claims, STUDY, study.measured)
+    write_findings(findings, study.measured)
+    for file in (study.measured, *write_pages(findings, study=study)):
         print(f"written: {file}")
     return status
 

@@ -4,7 +4,7 @@
 
 It needs some minutes, 10 GB of memory and Linux. The photographs whose memory is measured are made up; docs/chelsea.jpg
 is the one that goes through both preprocessings. The figures are filled into studies/wishes.md and its Korean twin.
-What C3's partial connections do to the accuracy comes from the runs of `make study CLAIMS=partial_connections`.
+What C3's partial connections do to the accuracy was measured by `make study CLAIMS=partial_connections`.
 """
 
 import sys
@@ -23,8 +23,8 @@ from cnn_experiments.datamodules.resizing import CANVAS, Resizing
 from cnn_experiments.errors import UserError
 from cnn_experiments.evaluation.randomness import untrained_network
 from cnn_experiments.inspection.layer_table import layer_table
-from scripts.claims import ROOT, chosen_claims, read_claims
-from scripts.findings import find
+from scripts.claims import ROOT, STUDY_OF_CLAIMS, chosen_claims, read_claims
+from scripts.measured import all_findings
 from scripts.pages import Figures, fill, table
 from scripts.study import STUDY
 
@@ -197,11 +197,15 @@ def picture_of_photograph(photograph: NDArray[np.uint8]) -> "Figure":
     return figure
 
 
-def figures_of_connections(root: Path = STUDY) -> Figures:
-    """What C3's partial connections save and cost, by layer tables and by the runs of the study.
+def figures_of_connections(root: Path = STUDY, measured: Path = STUDY_OF_CLAIMS.measured) -> Figures:
+    """What C3's partial connections save and cost, by layer tables and by what the study found.
+
+    Args:
+        root: the folder of the study's runs.
+        measured: the file of what it found.
 
     Raises:
-        UserError: the runs are not complete.
+        UserError: it has not been measured.
     """
     found: Figures = {}
     for c3 in ("partial", "full"):
@@ -213,11 +217,11 @@ def figures_of_connections(root: Path = STUDY) -> Figures:
             found[f"{c3}.{where}.connections"] = f"{costs.connections:,}"
             found[f"{c3}.{where}.multiply_adds"] = f"{costs.multiply_adds:,}"
     (claim,) = chosen_claims(read_claims(), ["partial_connections"])
-    finding = find(claim, root)
+    (finding,) = all_findings([claim], root, measured)
     if not finding.differences:
-        raise UserError(f"{root}: the runs of {claim.name} are missing. Run `make study CLAIMS={claim.name}` first")
-    for arm, runs in finding.arms.items():
-        found[f"{arm}.accuracy"] = f"{runs.mean('test/accuracy'):.4f}"
+        raise UserError(f"{measured}: {claim.name} is missing. Run `make study CLAIMS={claim.name}` first")
+    for name, arm in finding.arms.items():
+        found[f"{name}.accuracy"] = f"{arm.accuracy:.4f}"
     (one,) = finding.differences
     found["gain"] = f"{one.value:+.2f} [{one.low:+.2f}, {one.high:+.2f}]".replace("-", "−")
     found["seeds"] = str(finding.seeds)

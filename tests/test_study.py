@@ -56,7 +56,7 @@ def write_arm(root: Path, of: Claim, arm: str, epochs: Sequence[Epochs] = (), **
     write_record(folder, of.task(arm), [])
     for number, seed in enumerate(of.seeds):
         own = {key: value[number] if isinstance(value, list) else value for key, value in run.items()}
-        write_run(folder / f"{number}", seed=seed, model__c3=arm, **own)
+        write_run(folder / f"{number}", **{"seed": seed, "model__c3": arm, **own})
         if epochs:
             lines = ["epoch,seconds,train/accuracy,val/accuracy"]
             lines += [f"{epoch},1.0,{training},{validation}" for epoch, training, validation in epochs[number]]
@@ -209,7 +209,7 @@ class TestFindings:
         finding = find(five, tmp_path)
         assert finding.outcome == "holds"
         assert finding.seeds == 3
-        assert [len(one.runs) for one in finding.arms.values()] == [3, 3]
+        assert [one.runs for one in finding.arms.values()] == [3, 3]
         assert "| `few`, 3 seeds |" in page([finding], "en")
         assert find(replace(three, seeds=(2, 3, 4)), tmp_path).outcome == "not_run"
 
@@ -235,7 +235,7 @@ class TestPages:
         one = claim(section="Hand and others 2020", arms={"partial": "model.c3=partial", "full": "model.c3=full"})
         write_arm(tmp_path, one, "partial", right=[answers(wrong) for wrong in (20, 21, 22)])
         write_arm(tmp_path, one, "full", right=[answers(wrong) for wrong in (80, 81, 82)])
-        files = write_pages([one], tmp_path, tmp_path, STUDY_OF_RECIPES)
+        files = write_pages([find(one, tmp_path)], tmp_path, STUDY_OF_RECIPES)
         assert [file.name for file in files] == ["recipes.md", "recipes.ko.md"]
         english, korean = (file.read_text(encoding="utf-8") for file in files)
         assert "| Hand and others 2020 | `model.c3=partial` |" in english
@@ -248,7 +248,7 @@ class TestPages:
         one = claim()
         write_arm(tmp_path, one, "partial", right=[answers(wrong) for wrong in (20, 21, 22)])
         write_arm(tmp_path, one, "full", right=[answers(wrong) for wrong in (80, 81, 82)])
-        english, korean = (file.read_text(encoding="utf-8") for file in write_pages([one], tmp_path, tmp_path))
+        english, korean = (file.read_text(encoding="utf-8") for file in write_pages([find(one, tmp_path)], tmp_path))
         (difference,) = find(one, tmp_path).differences
         assert f"{difference.value:.2f} points ({difference.low:.2f} to {difference.high:.2f}) | **holds**" in english
         assert f"{difference.value:.2f}%p ({difference.low:.2f}\\~{difference.high:.2f}) | **성립**" in korean

@@ -44,8 +44,8 @@ def test_the_network_sees_a_photograph_in_both_ways() -> None:
 
 
 def test_connections_without_the_runs_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"are missing\. Run `make study CLAIMS=partial_connections` first"):
-        wishes.figures_of_connections(tmp_path)
+    with pytest.raises(UserError, match=r"is missing\. Run `make study CLAIMS=partial_connections` first"):
+        wishes.figures_of_connections(tmp_path, tmp_path / "none.yaml")
 
 
 def test_the_page_says_how_many_seeds_are_compared(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_the_page_says_how_many_seeds_are_compared(tmp_path: Path) -> None:
     for arm, seeds in (("partial", claim.seeds), ("full", claim.seeds[:3])):
         write_arm(tmp_path, replace(claim, seeds=seeds), arm, right=[answers(20 + seed) for seed in seeds])
     assert len(claim.seeds) == 5
-    assert wishes.figures_of_connections(tmp_path)["seeds"] == "3"
+    assert wishes.figures_of_connections(tmp_path, tmp_path / "none.yaml")["seeds"] == "3"
 
 
 def test_the_pages_are_filled_and_say_the_same(tmp_path: Path) -> None:
