@@ -95,3 +95,40 @@ def test_nothing_is_loaded_or_written_for_it(tmp_path: Path, monkeypatch: pytest
     with pytest.raises(RuntimeError, match="cannot be multiplied"):
         cnn.train("trainer.gpus=0", network=Own(inputs=100), data=Digits())
     assert not list(tmp_path.rglob("*.yaml"))
+
+
+class Normalised(nn.Module):
+    """It normalises one value per unit, which takes more than one image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.dense, self.normal = nn.Linear(144, 3), nn.BatchNorm1d(3)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.normal(self.dense(images.flatten(1)))
+
+
+class LastOfOne:
+    """Batches of 20, and a last one of a single image."""
+
+    class_names = ("a", "b", "c")
+
+    def batches(self, part: str) -> Iterator[tuple[Tensor, Tensor]]:
+        for size in (20, 20, 1):
+            yield torch.randn(size, *SHAPE), torch.arange(size) % 3
+
+
+def test_a_last_batch_of_one_image_is_found_before_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = ("trainer.gpus=0", "trainer.max_epochs=1", "logger=[]")
+    with pytest.raises(UserError, match=r"a single image, and Normalised cannot .*more than 1 value per channel"):
+        cnn.train(*words, network=Normalised(), data=LastOfOne())
+    assert not list(tmp_path.rglob("*.yaml"))
+    few = cnn.train(*words, "trainer.limit_train_batches=2", network=Normalised(), data=LastOfOne())
+    assert few.metrics["status"] == "completed"
+    assert cnn.train(*words, network=Own(), data=LastOfOne()).metrics["status"] == "completed"
+
+
+@pytest.mark.parametrize(("size", "last"), [(50, 50), (51, 44), (349, 1), (400, 350)])
+def test_images_in_the_last_batch(digits: Path, size: int, last: int) -> None:
+    assert cnn.MNIST(validation_size=50, batch_size=size).images_in_last_batch() == last  # of 350

@@ -71,6 +71,17 @@ def test_a_run_that_never_began(tmp_path: Path) -> None:
         run.config()
 
 
+@pytest.mark.parametrize(("key", "more"), [("run", ", or checkpoint={}"), ("resume", "")])
+def test_a_checkpoint_in_place_of_the_run(tmp_path: Path, key: str, more: str) -> None:
+    checkpoint = tmp_path / "checkpoints" / "last.ckpt"
+    checkpoint.parent.mkdir()
+    checkpoint.touch()
+    with pytest.raises(UserError) as refused:
+        RunDirectory.existing(str(checkpoint), key)
+    says = f"{key}={checkpoint}: this is a checkpoint, no run directory. Give {key}={tmp_path}"
+    assert str(refused.value) == says + more.format(checkpoint)
+
+
 def test_history(run: RunDirectory) -> None:
     run.history_file.write_text("epoch,seconds,train/loss,val/accuracy\n1,2.5,0.5,\n2,5,0.25,0.9\n")
     assert run.history() == [

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import platform
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -135,7 +136,7 @@ def run(
     try:
         os.chdir(folder)
     except OSError as error:
-        raise ExperimentError(f"{folder}: not on the machine {os.uname().nodename} ({error.strerror})") from error
+        raise ExperimentError(f"{folder}: not on the machine {platform.node()} ({error.strerror})") from error
     os.environ.update(environment)
     setup_globals()
     Singleton.set_state(singletons)

@@ -97,6 +97,9 @@ class GivenData(ImageData):
         batches = Batches(self.given, part, cast(GivenImages, self.images_of(part)).lengths)
         return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
+    def images_in_last_batch(self) -> int:
+        return cast(GivenImages, self.images_of("training")).lengths[-1]
+
     def network_input(self, images: Tensor, part: Part, generator: torch.Generator | None = None) -> Tensor:
         return images
 

@@ -81,6 +81,11 @@ class RunDirectory:
             UserError: there is no run in it.
         """
         run = cls(Path(directory))
+        if run.path.suffix == ".ckpt" and run.path.is_file():
+            alone = f", or checkpoint={directory}" if key == "run" else ""
+            raise UserError(
+                f"{key}={directory}: this is a checkpoint, no run directory. Give {key}={run.path.parent.parent}{alone}"
+            )
         if not run.config_file.is_file():
             raise UserError(
                 f"{key}={directory}: this is no run directory, it has no config.yaml. Give a folder such as "

@@ -104,16 +104,18 @@ class Snapshots(Callback):
     Args:
         directory: the run directory.
         every: number of epochs from one snapshot to the next; None for none.
+        averaged: the average of the weights that is kept in their place, if there is one.
     """
 
-    def __init__(self, directory: RunDirectory, every: int | None) -> None:
-        self.directory, self.every = directory, every
+    def __init__(self, directory: RunDirectory, every: int | None, averaged: AveragedWeights | None = None) -> None:
+        self.directory, self.every, self.averaged = directory, every, averaged
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         assert isinstance(pl_module, Classifier)
         epoch = trainer.current_epoch + 1
         if self.every and epoch % self.every == 0 and trainer.is_global_zero:
-            write_snapshot(self.directory.path, epoch, pl_module.network)
+            with self.averaged.in_place_of_the_weights(pl_module) if self.averaged else nullcontext():
+                write_snapshot(self.directory.path, epoch, pl_module.network)
 
 
 class EpochReport(Callback):

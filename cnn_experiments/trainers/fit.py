@@ -199,7 +199,7 @@ def fit(
         stopping = Stopping(patience) if patience else None
         callbacks: list[Callback] = [stopping] if stopping else []  # before the dashboard, which draws the last epoch
         callbacks += [report, *([dashboard] if loggers.tensorboard else [])]
-        callbacks += [Snapshots(files, settings.trainer.snapshots), checkpoints]
+        callbacks += [Snapshots(files, settings.trainer.snapshots, averaged), checkpoints]
         callbacks += [averaged] if averaged else []
         trainer = build_trainer(settings.trainer, hardware, logger=loggers.all, callbacks=callbacks)
         if not trainer.is_global_zero:
@@ -207,7 +207,7 @@ def fit(
 
         resumed = files.config_file.exists()
         load(data, files, resumed)
-        check_batches(trainer, data)
+        check_batches(trainer, data, network)
         log.info("%s on %s in %s", settings.model.name, settings.datamodule.name, shown(files.path))
         scale_first_weights(settings.trainer, network, data, last)
         search = None

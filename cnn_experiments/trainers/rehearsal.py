@@ -62,6 +62,27 @@ def check_network(
         raise
 
 
+def check_one_image(network: nn.Module, input_shape: tuple[int, int, int]) -> None:
+    """See whether a network can be trained on a single image, where this is what the last batch of an epoch has.
+
+    Args:
+        network: the network; it is not touched, and no random numbers are drawn.
+        input_shape: of an image of the data set: channels, height and width.
+
+    Raises:
+        UserError: it cannot, as with batch normalisation of one value per channel.
+    """
+    try:
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            copied(network).cpu().float().train()(torch.zeros(1, *input_shape))
+    except Exception as error:  # whatever the network raises
+        name = type(network).__name__
+        raise UserError(
+            f"datamodule.batch_size: the last training batch of an epoch has a single image, and {name} cannot be "
+            f"trained on one ({error}). Choose another batch size"
+        ) from error
+
+
 def check_scores(scores: object, name: str, num_classes: int) -> None:
     """Raise a UserError if the output of a network in evaluation mode is not a score for each image and class."""
     if not isinstance(scores, Tensor):

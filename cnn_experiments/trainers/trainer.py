@@ -11,6 +11,7 @@ import torch
 from lightning_fabric.plugins.environments.lightning import LightningEnvironment
 from lightning_fabric.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.plugins.io import TorchCheckpointIO
+from torch import nn
 
 from cnn_experiments.datamodules.base import ImageData, Part
 from cnn_experiments.errors import UserError
@@ -18,6 +19,7 @@ from cnn_experiments.evaluation.hardware import Hardware
 from cnn_experiments.runs.files import write_bytes
 from cnn_experiments.settings.constructors import check, refuse_unknown
 from cnn_experiments.settings.schema import TrainerSettings
+from cnn_experiments.trainers.rehearsal import check_one_image
 
 # Lightning's keys that the project sets itself.
 SET_HERE = {
@@ -78,8 +80,10 @@ def plugins() -> list[Any]:
     return [WholeFiles(), LightningEnvironment()] if formed else [WholeFiles()]
 
 
-def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
-    """Refuse settings that leave no batch, or an epoch that is shorter than the interval between validations.
+def check_batches(trainer: pl.Trainer, data: ImageData, network: nn.Module) -> None:
+    """Refuse settings that leave no batch, or one that the network cannot be trained on, or too short an epoch.
+
+    An epoch is too short if it has fewer batches than the interval between validations.
 
     Raises:
         UserError: they do.
@@ -90,6 +94,9 @@ def check_batches(trainer: pl.Trainer, data: ImageData) -> None:
     if trainer.overfit_batches:  # type: ignore[attr-defined]
         return
     batches = number_of(data, "training", trainer.limit_train_batches, "trainer.limit_train_batches")
+    all_of_them = trainer.world_size == 1 and batches == len(data.loader("training"))
+    if all_of_them and data.images_in_last_batch() == 1:
+        check_one_image(network, data.input_shape)
     if trainer.limit_val_batches:
         number_of(data, "validation", trainer.limit_val_batches, "trainer.limit_val_batches")
     every = trainer.val_check_interval
