@@ -891,6 +891,24 @@ class TestPage:
         page.keyboard.press("ArrowRight")
         assert page.get_attribute("#tab_off", "aria-selected") == "true"
 
+    def test_the_values_of_an_arithmetic_are_reached_with_the_keyboard(self, lenet5: Server, new_tab: Any) -> None:
+        tab = new_tab(lenet5)
+        page = tab.open("image=0&layer=c3&value=0,5,5")
+        heading = "document.querySelector('#arithmetic h2').textContent"
+        tab.waits_for(f"{heading}.includes('C3, map 0, row 5, column 5')")
+        assert page.locator("#arithmetic table[role=grid]").first.locator("td[tabindex='0']").count() == 1
+        page.locator("#arithmetic td[tabindex='0']").first.focus()
+        for key, place in (("ArrowUp", "0,0"), ("ArrowRight", "0,1"), ("ArrowDown", "1,1"), ("ArrowDown", "2,1")):
+            page.keyboard.press(key)
+            assert page.evaluate("document.activeElement.dataset.place") == place
+        assert page.locator("#arithmetic td.pointed[data-place='2,1']").count() == 3  # its weight and their product too
+        page.keyboard.press("Enter")
+        tab.waits_for(f"{heading}.includes('S2, map 0, row 7, column 6')")
+        page.locator("#arithmetic td[tabindex='0']").first.focus()
+        page.keyboard.press("ArrowDown")
+        page.keyboard.press("Space")
+        tab.waits_for(f"{heading}.includes('C1, map 0, row 15, column 12')")
+
     def test_what_is_pressed_with_the_keyboard_can_be_pressed_again(self, lenet5: Server, new_tab: Any) -> None:
         tab = new_tab(lenet5)
         page = tab.open("image=0&layer=c1&tool=likes")

@@ -109,12 +109,14 @@ function convolved(view, step, at, products, scales) {
     ),
     term,
   );
-  element.addEventListener("pointerover", (event) => {
+  const point = (event) => {
     const place = event.target.dataset?.place;
     for (const cell of element.querySelectorAll("td"))
       cell.classList.toggle("pointed", place !== undefined && cell.dataset.place === place);
     term.textContent = place === undefined ? " " : words(...place.split(",").map(Number));
-  });
+  };
+  element.addEventListener("pointerover", point);
+  element.addEventListener("focusin", point);
   return element;
 }
 

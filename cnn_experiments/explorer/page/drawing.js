@@ -1,5 +1,7 @@
 /** Drawing a digit of 28 × 28 pixels with pen, mouse, finger or keys. */
 
+import { MOVES } from "./elements.js";
+
 export const SIDE = 28;
 const GREYS = 15; // steps of grey, so that a drawing fits into the page's address
 const RADIUS = { pen: 1.15, rubber: 1.8 };
@@ -91,8 +93,7 @@ export class Drawing {
 
   key(event) {
     if (!this.enabled) return;
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const move = moves[event.key];
+    const move = MOVES[event.key];
     if (move === undefined && event.key !== " ") return;
     event.preventDefault();
     const from = { ...this.cursor };

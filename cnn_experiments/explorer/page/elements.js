@@ -35,6 +35,9 @@ export function makeSvg(tag, attributes = {}, ...children) {
   return element;
 }
 
+/** Rows and columns that an arrow key moves by. */
+export const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+
 const FOCUSABLE = "button:enabled, input:enabled, select:enabled, [tabindex]";
 
 /** Put other children in place of an element's own. The focus of the keyboard stays in its place. */

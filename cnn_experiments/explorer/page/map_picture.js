@@ -1,10 +1,8 @@
 /** One map, on which each value can be pointed at, clicked and reached with the arrow keys. */
 
 import { paint } from "./colours.js";
-import { make } from "./elements.js";
+import { make, MOVES } from "./elements.js";
 import { placeBox } from "./network_input.js";
-
-const MOVES = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class MapPicture {
   /**

@@ -1,7 +1,7 @@
 /** Exactly what the network gets, with what a value sees of it, a grey square and heat maps over it. */
 
 import { paintPhoto } from "./colours.js";
-import { fill, make } from "./elements.js";
+import { fill, make, MOVES } from "./elements.js";
 import { decimal } from "./numbers.js";
 import { text } from "./texts.js";
 
@@ -74,8 +74,7 @@ export class NetworkInput {
   }
 
   key(event) {
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const move = moves[event.key];
+    const move = MOVES[event.key];
     if (this.size === null) return;
     if (event.key === "Escape") {
       this.state.set({ square: null });

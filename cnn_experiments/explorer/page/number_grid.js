@@ -1,7 +1,7 @@
 /** Numbers in rows and columns, each on its colour. */
 
 import { colourOf, scaleFor, rangeOf, wantsDarkText } from "./colours.js";
-import { make } from "./elements.js";
+import { make, MOVES } from "./elements.js";
 import { decimal } from "./numbers.js";
 
 const MOST_COLUMNS_WITH_NUMBERS = 7;
@@ -12,7 +12,7 @@ export function scaleOf(...grids) {
 }
 
 /**
- * A table of numbers.
+ * A table of numbers. Where cells can be picked, one is reached with the Tab key, the others with the arrow keys.
  * @param {(number|null)[][]} grid rows; null is padding
  * @param {object} scale of the colours
  * @param {object} options ``label`` for screen readers; ``numbers``, whether to write them; ``marked``, a [row, column];
@@ -53,5 +53,27 @@ export function numberGrid(
   );
   table.classList.toggle("with_numbers", numbers);
   table.classList.toggle("clickable", onpick !== undefined);
+  if (onpick !== undefined) makeWalkable(table);
   return table;
+}
+
+function makeWalkable(table) {
+  table.setAttribute("role", "grid");
+  for (const cell of table.querySelectorAll("td")) cell.tabIndex = -1;
+  const first = table.querySelector("td.marked") ?? table.querySelector("td:not(.padding)");
+  if (first !== null) first.tabIndex = 0;
+  table.addEventListener("keydown", (event) => {
+    const cell = event.target;
+    if (event.key === "Enter" || event.key === " ") cell.click();
+    else if (event.key in MOVES) {
+      const [down, across] = MOVES[event.key];
+      const next = table.rows[cell.parentNode.rowIndex + down]?.cells[cell.cellIndex + across];
+      if (next !== undefined) {
+        cell.tabIndex = -1;
+        next.tabIndex = 0;
+        next.focus();
+      }
+    } else return;
+    event.preventDefault();
+  });
 }
