@@ -68,7 +68,7 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    existed = directory.path.exists()
+    missing = [folder for folder in (directory.path, *directory.path.parents) if not folder.exists()]
     try:
         with locked(directory.path):
             directory.refuse_folders()
@@ -80,9 +80,9 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
                     with suppress(OSError):
                         _restore_log(directory.log_file, logged)
     finally:
-        if not existed:
-            with suppress(OSError):  # something is in it
-                directory.path.rmdir()
+        with suppress(OSError):  # something is in one of them
+            for folder in missing:
+                folder.rmdir()
 
 
 def _restore_log(file: Path, size: int | None) -> None:
