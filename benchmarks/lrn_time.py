@@ -1,7 +1,8 @@
 """How long local response normalisation takes beside PyTorch's: forwards and backwards, at the sizes of both networks.
 
 Each is timed in turn, seven times, and the medians are compared. A copy of the values is the least that any layer can
-take; the network of the last column is compiled, which takes a C++ compiler and some seconds.
+take. Maps in bf16, as under autocast, are normalised in single precision. The network of the last column is compiled,
+which takes a C++ compiler and some seconds.
 
 Usage: python benchmarks/lrn_time.py [--compile]
 """
@@ -43,6 +44,7 @@ def main(compiled: bool) -> None:
             steps: dict[str, Callable[[], object]] = {
                 "PyTorch": both_ways(theirs, maps, gradient),
                 "ours": both_ways(ours, maps, gradient),
+                "ours in bf16": both_ways(ours, maps.detach().bfloat16().requires_grad_(), gradient.bfloat16()),
                 "copy": lambda target=target, gradient=gradient: target.copy_(gradient),  # type: ignore[misc]
             }
             if compiled:

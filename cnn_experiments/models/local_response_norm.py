@@ -109,7 +109,8 @@ def _normalise(maps: Tensor, radius: int, alpha: float, beta: float, k: float) -
     for some, of_some, out in _in_parts(maps, base, normalised):
         values = some.to(base.dtype)
         _add_neighbours(of_some.fill_(k), values * values, radius, alpha)
-        torch.mul(_power(of_some, beta), values, out=out)
+        power = _power(of_some, beta)
+        out.copy_(torch.mul(power, values, out=_in_precision_of(power, out)))
     return normalised, base
 
 
@@ -124,7 +125,7 @@ def _gradient_by_maps(gradient: Tensor, maps: Tensor, base: Tensor, radius: int,
         scaled = _power(of_some, beta).mul_(of_gradient)
         products = (scaled * values).div_(of_some)
         shared = _add_neighbours(torch.zeros_like(products), products, radius, -2 * alpha * beta)
-        torch.addcmul(scaled, values, shared, out=out)
+        out.copy_(torch.addcmul(scaled, values, shared, out=_in_precision_of(scaled, out)))
     return by_maps
 
 
@@ -148,6 +149,14 @@ def _kernels_of_this_machine() -> ModuleType | None:
 
 def _precision(maps: Tensor) -> torch.dtype:
     return maps.dtype if maps.dtype == torch.float64 else torch.float32
+
+
+def _in_precision_of(computed: Tensor, out: Tensor) -> Tensor:
+    """Where to write a result: `out` itself, to which it need not be copied, or else over what it is computed from.
+
+    An operator that writes channels-last maps of another precision takes nine times as long as a copy of them.
+    """
+    return out if out.dtype == computed.dtype else computed
 
 
 def _power(base: Tensor, beta: float) -> Tensor:
