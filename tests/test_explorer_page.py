@@ -906,6 +906,7 @@ class TestPage:
         tab.waits_for(f"{heading}.includes('S2, map 0, row 7, column 6')")
         page.locator("#arithmetic td[tabindex='0']").first.focus()
         page.keyboard.press("ArrowDown")
+        assert page.locator("#arithmetic table[role=grid]").first.locator("td[tabindex='0']").count() == 1
         page.keyboard.press("Space")
         tab.waits_for(f"{heading}.includes('C1, map 0, row 15, column 12')")
 

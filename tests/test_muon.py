@@ -32,11 +32,25 @@ def test_wide_matrices_take_a_shorter_way_to_the_same_result(smallest: float, mo
     generator = torch.Generator().manual_seed(0)
     left, _, right = torch.linalg.svd(torch.randn(48, 400, generator=generator), full_matrices=False)
     matrix = left * torch.linspace(1, smallest**0.25, 48) ** 4 @ right
-    shorter = [orthogonalised(one) for one in (matrix, matrix.mT)]
+    with monkeypatch.context() as only:
+        only.setattr(muon, "_iterated", None)
+        shorter = [orthogonalised(one) for one in (matrix, matrix.mT)]
     monkeypatch.setattr(muon, "WIDE", float("inf"))
     longer = orthogonalised(matrix.double())
     assert torch.allclose(shorter[0].double(), longer, atol=2e-4 * longer.abs().max().item())
     assert torch.allclose(shorter[1], shorter[0].mT, atol=1e-6)
+
+
+@pytest.mark.parametrize("precision", [torch.float16, torch.bfloat16])
+def test_the_shorter_way_is_for_precise_and_wide_matrices(
+    precision: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(muon, "_iterated_by_gram", None)
+    wide = torch.ones(8, 100)
+    assert orthogonalised(wide.to(precision)).float().allclose(orthogonalised(wide[:, :8]).mean(), atol=0.1)
+    assert orthogonalised(torch.ones(8, 11)).isfinite().all()
+    with pytest.raises(TypeError, match="not callable"):
+        orthogonalised(torch.ones(8, 12))
 
 
 def test_steps_are_those_of_torch() -> None:

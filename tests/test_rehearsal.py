@@ -124,6 +124,9 @@ def test_a_last_batch_of_one_image_is_found_before_it_comes(tmp_path: Path, monk
     with pytest.raises(UserError, match=r"a single image, and Normalised cannot .*more than 1 value per channel"):
         cnn.train(*words, network=Normalised(), data=LastOfOne())
     assert not list(tmp_path.rglob("*.yaml"))
+    frozen = Normalised()
+    frozen.normal.eval()
+    assert cnn.train(*words, network=frozen, data=LastOfOne()).metrics["status"] == "completed"
     few = cnn.train(*words, "trainer.limit_train_batches=2", network=Normalised(), data=LastOfOne())
     assert few.metrics["status"] == "completed"
     assert cnn.train(*words, network=Own(), data=LastOfOne()).metrics["status"] == "completed"
@@ -132,3 +135,8 @@ def test_a_last_batch_of_one_image_is_found_before_it_comes(tmp_path: Path, monk
 @pytest.mark.parametrize(("size", "last"), [(50, 50), (51, 44), (349, 1), (400, 350)])
 def test_images_in_the_last_batch(digits: Path, size: int, last: int) -> None:
     assert cnn.MNIST(validation_size=50, batch_size=size).images_in_last_batch() == last  # of 350
+
+
+@pytest.mark.parametrize(("size", "processes", "least"), [(100, 2, 75), (58, 3, 58), (87, 4, 87), (69, 5, 1)])
+def test_processes_share_the_last_batch(digits: Path, size: int, processes: int, least: int) -> None:
+    assert cnn.MNIST(validation_size=50, batch_size=size).images_in_last_batch(processes) == least

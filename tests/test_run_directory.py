@@ -71,15 +71,17 @@ def test_a_run_that_never_began(tmp_path: Path) -> None:
         run.config()
 
 
-@pytest.mark.parametrize(("key", "more"), [("run", ", or checkpoint={}"), ("resume", "")])
-def test_a_checkpoint_in_place_of_the_run(tmp_path: Path, key: str, more: str) -> None:
+@pytest.mark.parametrize("key", ["run", "resume"])
+def test_a_checkpoint_in_place_of_the_run(tmp_path: Path, key: str) -> None:
     checkpoint = tmp_path / "checkpoints" / "last.ckpt"
     checkpoint.parent.mkdir()
     checkpoint.touch()
-    with pytest.raises(UserError) as refused:
-        RunDirectory.existing(str(checkpoint), key)
-    says = f"{key}={checkpoint}: this is a checkpoint, no run directory. Give {key}={tmp_path}"
-    assert str(refused.value) == says + more.format(checkpoint)
+    for place in ("the folder of its run", f"{key}={tmp_path}"):
+        with pytest.raises(UserError) as refused:
+            RunDirectory.existing(str(checkpoint), key)
+        says = f"{key}={checkpoint}: this is a checkpoint, no run directory. Give {place}; cnn-test, cnn-predict and "
+        assert str(refused.value) == f"{says}cnn-export take a checkpoint by itself as checkpoint={checkpoint}"
+        (tmp_path / "config.yaml").touch()
 
 
 def test_history(run: RunDirectory) -> None:

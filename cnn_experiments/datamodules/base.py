@@ -181,9 +181,14 @@ class ImageData(ABC):
         images = self.images_of(part) if device is None else self.images_near(part, device)
         return batch_loader(images, batch_size, self.num_workers, self.seed if shuffle else None, epoch)
 
-    def images_in_last_batch(self) -> int:
-        """How many images the last training batch of an epoch has, in one process."""
-        return len(self.images_of("training")) % self.batch_size or self.batch_size
+    def images_in_last_batch(self, processes: int = 1) -> int:
+        """How many images of the last training batch of an epoch a process gets, at least.
+
+        Args:
+            processes: how many share each batch.
+        """
+        rest = len(self.images_of("training")) % (self.batch_size * processes)
+        return rest // processes or self.batch_size
 
     def batches(self, part: Part, epoch: int | None = None) -> Iterator[tuple[Tensor, Tensor]]:
         """Batches as the network gets them: images as floats (N, C, H, W), and labels (N,).

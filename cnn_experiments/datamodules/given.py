@@ -97,7 +97,7 @@ class GivenData(ImageData):
         batches = Batches(self.given, part, cast(GivenImages, self.images_of(part)).lengths)
         return DataLoader(batches, batch_size=None, generator=torch.Generator())
 
-    def images_in_last_batch(self) -> int:
+    def images_in_last_batch(self, processes: int = 1) -> int:
         return cast(GivenImages, self.images_of("training")).lengths[-1]
 
     def network_input(self, images: Tensor, part: Part, generator: torch.Generator | None = None) -> Tensor:

@@ -68,7 +68,7 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
     if not is_first_process():
         yield
         return
-    missing = [folder for folder in (directory.path, *directory.path.parents) if not folder.exists()]
+    existed = directory.path.exists()
     try:
         with locked(directory.path):
             directory.refuse_folders()
@@ -80,9 +80,9 @@ def claimed(directory: RunDirectory) -> Iterator[None]:
                     with suppress(OSError):
                         _restore_log(directory.log_file, logged)
     finally:
-        with suppress(OSError):  # something is in one of them
-            for folder in missing:
-                folder.rmdir()
+        if not existed:
+            with suppress(OSError):  # something is in it
+                directory.path.rmdir()
 
 
 def _restore_log(file: Path, size: int | None) -> None:

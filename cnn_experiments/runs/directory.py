@@ -82,9 +82,11 @@ class RunDirectory:
         """
         run = cls(Path(directory))
         if run.path.suffix == ".ckpt" and run.path.is_file():
-            alone = f", or checkpoint={directory}" if key == "run" else ""
+            above = run.path.resolve().parent.parent
+            place = f"{key}={above}" if cls(above).config_file.is_file() else "the folder of its run"
             raise UserError(
-                f"{key}={directory}: this is a checkpoint, no run directory. Give {key}={run.path.parent.parent}{alone}"
+                f"{key}={directory}: this is a checkpoint, no run directory. Give {place}; cnn-test, cnn-predict and "
+                f"cnn-export take a checkpoint by itself as checkpoint={directory}"
             )
         if not run.config_file.is_file():
             raise UserError(

@@ -84,8 +84,8 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     x: Tensor = matrix.bfloat16() if matrix.is_cuda else matrix
     x = x.mT if x.shape[0] > x.shape[1] else x
     x = x / x.norm().clamp_min(1e-7)
-    # The shorter way needs the precision of float32.
-    x = _iterated(x) if x.shape[1] < WIDE * x.shape[0] or x.dtype == torch.bfloat16 else _iterated_by_gram(x)
+    precise = x.dtype in (torch.float32, torch.float64)  # as the shorter way needs it
+    x = _iterated_by_gram(x) if precise and x.shape[1] >= WIDE * x.shape[0] else _iterated(x)
     x = x.mT if matrix.shape[0] > matrix.shape[1] else x
     return x.to(matrix.dtype)
 

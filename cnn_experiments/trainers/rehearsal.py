@@ -66,7 +66,7 @@ def check_one_image(network: nn.Module, input_shape: tuple[int, int, int]) -> No
     """See whether a network can be trained on a single image, where this is what the last batch of an epoch has.
 
     Args:
-        network: the network; it is not touched, and no random numbers are drawn.
+        network: the network, as it is trained; it is not touched, and no random numbers are drawn.
         input_shape: of an image of the data set: channels, height and width.
 
     Raises:
@@ -74,12 +74,12 @@ def check_one_image(network: nn.Module, input_shape: tuple[int, int, int]) -> No
     """
     try:
         with torch.random.fork_rng(devices=[]), torch.no_grad():
-            copied(network).cpu().float().train()(torch.zeros(1, *input_shape))
+            copied(network).cpu().float()(torch.zeros(1, *input_shape))
     except Exception as error:  # whatever the network raises
         name = type(network).__name__
         raise UserError(
-            f"datamodule.batch_size: the last training batch of an epoch has a single image, and {name} cannot be "
-            f"trained on one ({error}). Choose another batch size"
+            f"datamodule: the last training batch of an epoch has a single image, and {name} cannot be trained on "
+            f"one ({error}). Choose another size of the batches"
         ) from error
 
 

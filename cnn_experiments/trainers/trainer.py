@@ -94,8 +94,7 @@ def check_batches(trainer: pl.Trainer, data: ImageData, network: nn.Module) -> N
     if trainer.overfit_batches:  # type: ignore[attr-defined]
         return
     batches = number_of(data, "training", trainer.limit_train_batches, "trainer.limit_train_batches")
-    all_of_them = trainer.world_size == 1 and batches == len(data.loader("training"))
-    if all_of_them and data.images_in_last_batch() == 1:
+    if batches == len(data.loader("training")) and data.images_in_last_batch(trainer.world_size) == 1:
         check_one_image(network, data.input_shape)
     if trainer.limit_val_batches:
         number_of(data, "validation", trainer.limit_val_batches, "trainer.limit_val_batches")

@@ -62,17 +62,16 @@ function makeWalkable(table) {
   for (const cell of table.querySelectorAll("td")) cell.tabIndex = -1;
   const first = table.querySelector("td.marked") ?? table.querySelector("td:not(.padding)");
   if (first !== null) first.tabIndex = 0;
+  table.addEventListener("focusin", (event) => {
+    for (const cell of table.querySelectorAll("td")) cell.tabIndex = cell === event.target ? 0 : -1;
+  });
   table.addEventListener("keydown", (event) => {
+    if (event.altKey || event.ctrlKey || event.metaKey) return;
     const cell = event.target;
     if (event.key === "Enter" || event.key === " ") cell.click();
     else if (event.key in MOVES) {
       const [down, across] = MOVES[event.key];
-      const next = table.rows[cell.parentNode.rowIndex + down]?.cells[cell.cellIndex + across];
-      if (next !== undefined) {
-        cell.tabIndex = -1;
-        next.tabIndex = 0;
-        next.focus();
-      }
+      table.rows[cell.parentNode.rowIndex + down]?.cells[cell.cellIndex + across]?.focus();
     } else return;
     event.preventDefault();
   });
