@@ -63,6 +63,7 @@ class Finding:
         differences: from each of the arms that it is about.
         arms: the completed runs of each arm.
         why: why its arms cannot be compared, if they cannot.
+        compared: the seeds of the runs that are compared.
         machine: what the runs were computed with.
     """
 
@@ -71,17 +72,18 @@ class Finding:
     differences: list[Difference] = field(default_factory=list)
     arms: dict[str, Arm] = field(default_factory=dict)
     why: str = ""
+    compared: tuple[int, ...] = ()
     machine: Machine = field(default_factory=dict)
 
     @property
     def seeds(self) -> int:
         """How many runs of each arm are compared; where none are, how many there are to be."""
-        return self.arms[self.claim.better].runs if self.arms else len(self.claim.seeds)
+        return len(self.compared or self.claim.seeds)
 
     @property
     def is_complete(self) -> bool:
         """Whether the runs of all seeds of the claim are compared."""
-        return bool(self.arms) and self.seeds == len(self.claim.seeds)
+        return set(self.compared) >= set(self.claim.seeds)
 
 
 def find(claim: Claim, root: Path) -> Finding:
@@ -107,6 +109,7 @@ def find(claim: Claim, root: Path) -> Finding:
         differences,
         {arm: Arm(len(one.runs), one.mean("test/accuracy"), one.mean("parameters")) for arm, one in arms.items()},
         why,
+        tuple(run.metrics["seed"] for run in arms[claim.better].runs),
         machine_of([run for one in arms.values() for run in one.runs]),
     )
 

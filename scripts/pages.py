@@ -74,5 +74,5 @@ def machine_of(runs: Sequence[FinishedRun]) -> Machine:
 
 def in_words(machines: Sequence[Machine]) -> Figures:
     """Several machines as one, whose values are parts of a sentence in any language; ``?`` where there is none."""
-    values = {name: {value for machine in machines for value in machine[name]} for name in MACHINE}
+    values = {name: {value for machine in machines for value in machine.get(name, [])} for name in MACHINE}
     return {name: ", ".join(sorted(distinct)) or "?" for name, distinct in values.items()}

@@ -10,6 +10,8 @@ beside what was measured on other machines, and the tables are written from it. 
 benchmarks measured, are written by hand, in studies/results.md and studies/results.ko.md.
 """
 
+import hashlib
+import logging
 import shlex
 import statistics
 import sys
@@ -21,14 +23,16 @@ from typing import Any
 import yaml
 
 from cnn_experiments.errors import UserError
-from cnn_experiments.runs.finished import FinishedRun
+from cnn_experiments.runs.finished import LATER_KEYS, MEASURED, FinishedRun
 from cnn_experiments.runs.formats import figure, in_units
 from cnn_experiments.runs.page_data import costs_of
 from scripts.claims import ROOT, STUDIES, Claim, Size, Study, chosen_claims
 from scripts.findings import only_configuration
-from scripts.measured import read, write
+from scripts.measured import entries_explained, read, write
 from scripts.pages import SUFFIXES, Figures, Language, Machine, fill, in_words, machine_of, table
 from scripts.study import run_claims
+
+log = logging.getLogger(__name__)
 
 STUDY = Study("results", "make results RESULTS=")
 RUNS = Path("outputs") / "results"
@@ -46,6 +50,7 @@ class Measured:
         test_images: how many.
         multiply_adds: of all training images, forwards; None if they were not recorded.
         seconds: of training.
+        settings: a digest of everything that was set but the seed.
         machine: what computed it.
     """
 
@@ -53,17 +58,21 @@ class Measured:
     test_images: int
     multiply_adds: float | None
     seconds: float
+    settings: str
     machine: Machine
 
 
 def measured(run: FinishedRun) -> Measured:
     """What is shown of a run."""
+    ours = {key: value for key, value in run.settings.items() if key not in MEASURED}
+    settings = {key: value for key, value in ours.items() if key not in LATER_KEYS or value != LATER_KEYS[key]}
     operations = costs_of(run)["training_operations"]
     return Measured(
         run.metrics["test/accuracy"],
         run.metrics["test_images"],
         operations / 6 if operations else None,
         run.metrics["train_seconds"],
+        hashlib.sha256(repr(sorted(settings.items())).encode()).hexdigest()[:12],
         machine_of([run]),
     )
 
@@ -98,24 +107,36 @@ class Row:
         arm, size = f"seed_{seed}", Size(self.name, "", "", "")
         return Claim(self.name, "", "", "", "", better=arm, size=size, arms={arm: self.words}, seeds=(seed,))
 
-    def measured(self, root: Path, before: Mapping[str, Any]) -> dict[int, Measured]:
-        """Its runs by their seeds: those on this machine, and those that were measured before.
+    def measured(self, root: Path, before: Mapping[str, Any], anew: bool = False) -> dict[int, Measured]:
+        """What was measured of it, by seeds: before, and by the runs on this machine.
+
+        What was measured before does not count where the row had other words, or its runs other settings than those
+        here.
 
         Args:
             root: the folder of the runs on this machine.
-            before: what was measured before of each row, see `kept`. It does not count where the row had other words.
+            before: what was measured before, by rows, see `kept`.
+            anew: whether runs here take the place of those of the same seeds that were measured before.
 
         Raises:
-            UserError: the runs on this machine differ in more than their seed.
+            UserError: the runs on this machine differ in more than their seed, or an entry is not what `kept` gives.
         """
-        entry = before.get(self.name, {})
-        earlier = entry["runs"] if entry.get("words") == self.words else {}
-        runs = {seed: Measured(**one) for seed, one in earlier.items()}
-        here = [run for seed in self.seeds for run in self._completed(seed, root)]
-        if here:
-            configuration = only_configuration(here, root / self.name)
-            runs |= {run.metrics["seed"]: measured(run) for run in configuration.runs}
-        return {seed: runs[seed] for seed in self.seeds if seed in runs}
+        with entries_explained(STUDY.measured, self.name):
+            entry = before.get(self.name) or {"words": "", "runs": {}}
+            earlier = {seed: Measured(**one) for seed, one in entry["runs"].items() if entry["words"] == self.words}
+        here: dict[int, Measured] = {}
+        if runs := [run for seed in self.seeds for run in self._completed(seed, root)]:
+            configuration = only_configuration(runs, root / self.name)
+            here = {run.metrics["seed"]: measured(run) for run in configuration.runs}
+            settings = {one.settings for one in here.values()}
+            of_others = [seed for seed, one in earlier.items() if one.settings not in settings]
+            if of_others:
+                log.warning(
+                    "%s: seeds %s were measured with other settings; they no longer count", self.name, of_others
+                )
+            earlier = {seed: one for seed, one in earlier.items() if seed not in of_others}
+        found = earlier | here if anew else here | earlier
+        return {seed: found[seed] for seed in self.seeds if seed in found}
 
     def _completed(self, seed: int, root: Path) -> list[Path]:
         sweep = self.sweep(seed)
@@ -194,12 +215,14 @@ def main(names: Sequence[str]) -> int:
     status = 0
     try:
         rows = read_rows()
-        before = read(STUDY.measured)
-        runs = {row.name: row.measured(RUNS, before) for row in rows}
+        runs = {row.name: row.measured(RUNS, read(STUDY.measured)) for row in rows}
         if list(names) != ["none"]:
             sweeps = [row.sweep(seed) for row in rows for seed in row.seeds if names or seed not in runs[row.name]]
-            status = run_claims(chosen_claims(sweeps, names, STUDY), RUNS)
-            runs = {row.name: row.measured(RUNS, before) for row in rows}
+            chosen = chosen_claims(sweeps, names, STUDY)
+            status = run_claims(chosen, RUNS)
+            anew = {one.name for one in chosen} if names else set()
+            before = read(STUDY.measured)  # others may have been measured meanwhile
+            runs = {row.name: row.measured(RUNS, before, row.name in anew) for row in rows}
         write({row.name: row.kept(runs[row.name]) for row in rows if runs[row.name]}, STUDY.measured)
         for file in (STUDY.measured, *write_pages(rows, runs)):
             print(f"written: {file}")

@@ -112,10 +112,10 @@ def main(study: Study, names: Sequence[str]) -> int:
         chosen = chosen_claims(claims, names, study) if names else [one.claim for one in found if not one.is_complete]
         own = {claim.runs_of or claim.name for claim in chosen}
         status = run_claims([claim for claim in claims if claim.name in own], STUDY)
+        findings = all_findings(claims, STUDY, study.measured, [one.name for one in chosen] if names else [])
     except UserError as error:
         print(error, file=sys.stderr)
         return 2
-    findings = all_findings(claims, STUDY, study.measured)
     write_findings(findings, study.measured)
     for file in (study.measured, *write_pages(findings, study=study)):
         print(f"written: {file}")

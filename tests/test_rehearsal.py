@@ -118,6 +118,7 @@ class LastOfOne:
             yield torch.randn(size, *SHAPE), torch.arange(size) % 3
 
 
+@pytest.mark.filterwarnings("ignore:Found 1 module")  # Lightning's, of the frozen layer
 def test_a_last_batch_of_one_image_is_found_before_it_comes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("trainer.gpus=0", "trainer.max_epochs=1", "logger=[]")

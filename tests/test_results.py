@@ -122,6 +122,28 @@ def test_seeds_of_another_machine_count_too(tmp_path: Path, monkeypatch: pytest.
     assert replace(ROW, words="datamodule.limit=20").measured(tmp_path / "none", kept) == {}
 
 
+def test_seeds_of_other_settings_no_longer_count(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As after a change of a preset, whose words are the same."""
+    rows = {seeds: replace(ROW, seeds=seeds) for seeds in ((1,), (2, 3))}
+    write_row(tmp_path / "there", rows[(1,)], (10,), **COSTS, model__dropout=0.5)
+    kept = {ROW.name: rows[(1,)].kept(rows[(1,)].measured(tmp_path / "there", {}))}
+    write_row(tmp_path / "here", rows[(2, 3)], (20, 30), **COSTS)
+    assert list(ROW.measured(tmp_path / "here", kept)) == [2, 3]
+    assert caplog.messages == ["few: seeds [1] were measured with other settings; they no longer count"]
+    assert list(ROW.measured(tmp_path / "none", kept)) == [1]
+
+
+def test_a_seed_is_measured_anew_if_its_row_is_named(tmp_path: Path) -> None:
+    one = replace(ROW, seeds=(1,))
+    write_row(tmp_path / "there", one, (10,), **COSTS)
+    kept = {ROW.name: one.kept(one.measured(tmp_path / "there", {}))}
+    write_row(tmp_path / "here", one, (20,), **COSTS)
+    assert one.measured(tmp_path / "here", kept)[1].accuracy == 0.99
+    assert one.measured(tmp_path / "here", kept, anew=True)[1].accuracy == 0.98
+    with pytest.raises(UserError, match=r"measured/results\.yaml: few is not as it was written"):
+        one.measured(tmp_path / "here", {ROW.name: {"words": ROW.words, "runs": {1: {"accuracy": 0.5}}}})
+
+
 def test_runs_that_differ_in_more_than_their_seed_are_refused(tmp_path: Path) -> None:
     for seed, dropout in ((1, 0.0), (2, 0.5)):
         write_row(tmp_path, replace(ROW, seeds=(seed,)), (10,), model__dropout=dropout)

@@ -61,7 +61,7 @@ def test_the_pages_are_filled_and_say_the_same(tmp_path: Path) -> None:
     (claim,) = (one for one in wishes.read_claims() if one.name == "partial_connections")
     for arm, wrong in (("partial", 40), ("full", 20)):
         write_arm(tmp_path, claim, arm, right=[answers(wrong + seed) for seed in claim.seeds])
-    found = wishes.figures_of_connections(tmp_path)
+    found = wishes.figures_of_connections(tmp_path, tmp_path / "none.yaml")
     assert (found["partial.all.parameters"], found["full.all.parameters"]) == ("60,000", "60,900")
     assert found["partial.c3.multiply_adds"] == found["full.c3.multiply_adds"] == "240,000"
     assert found["gain"].startswith("−2.00 [")
