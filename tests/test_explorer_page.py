@@ -904,7 +904,8 @@ class TestPage:
         assert page.locator("#arithmetic td.pointed[data-place='2,1']").count() == 3  # its weight and their product too
         page.keyboard.press("Enter")
         tab.waits_for(f"{heading}.includes('S2, map 0, row 7, column 6')")
-        page.locator("#arithmetic td[tabindex='0']").first.focus()
+        tab.waits_for("document.querySelectorAll('#arithmetic table[role=grid] td').length === 4")
+        page.locator("#arithmetic table[role=grid] td[data-place='0,0']").focus()
         page.keyboard.press("ArrowDown")
         assert page.locator("#arithmetic table[role=grid]").first.locator("td[tabindex='0']").count() == 1
         page.keyboard.press("Space")
